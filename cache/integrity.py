@@ -1,0 +1,231 @@
+"""Whether a shard is what was sealed: every byte, checked.
+
+Conventions
+-----------
+A check reads the file once, clip by clip, in bounded memory, and never maps it (a file that is cut short while it is
+mapped ends the process). Reasons are one sentence; the path is told apart from them.
+"""
+
+import hashlib
+import os
+import zlib
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import h5py
+import numpy as np
+
+from cache.errors import IntegrityError, NotFoundError
+from cache.layout import SHARD_GLOB
+from cache.table import HINT, ShardTable, inspect_shard, structure_spans
+
+_NAMED = 3  # so many clips are named in a reason
+
+
+@dataclass(frozen=True)
+class BadShard:
+    """A shard that fails its checks.
+
+    Attributes
+    ----------
+    path : Path
+    reason : str
+        One sentence, without the path.
+    clips : list of str
+        The names that the shard holds, as far as they can be read; each has to be computed anew.
+    """
+
+    path: Path
+    reason: str
+    clips: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What :func:`verify_store` found.
+
+    Attributes
+    ----------
+    shards : int
+        How many were checked.
+    bad : list of BadShard
+    """
+
+    shards: int
+    bad: list[BadShard]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every shard passed."""
+        return not self.bad
+
+
+def check_shard(path: str | os.PathLike[str], *, frames: bool = True, name: str | None = None) -> ShardTable:
+    """Check a shard: user block, length, hashes, HDF5 structure, rows, and the frames of every clip.
+
+    Parameters
+    ----------
+    path : path
+    frames : bool
+        False leaves the frames' bytes unread.
+    name : str, optional
+        The file name that the user block must give, where it is not that of ``path``.
+
+    Returns
+    -------
+    ShardTable
+
+    Raises
+    ------
+    IntegrityError
+        The first check that fails, with the path and the next step.
+    """
+    path = Path(path)
+    try:
+        table = inspect_shard(path, name=path.name if name is None else name)
+        if frames:
+            check_frames(table)
+    except IntegrityError as error:
+        msg = f"shard {path} fails its checks: {error}; {HINT}"
+        raise IntegrityError(msg) from error
+    return table
+
+
+def check_frames(table: ShardTable) -> None:
+    """Check the frames of a shard whose other bytes are known to be whole.
+
+    Raises
+    ------
+    IntegrityError
+        The reason, without the path: clips that do not match their CRC-32 or hold values that are not finite, bytes
+        that do not match their SHA-256, or HDF5 reading other values than the bytes hold.
+    """
+    try:
+        with table.path.open("rb") as file:
+            _check_bytes(file, table)
+        _check_h5_reads(table)
+    except IntegrityError:
+        raise
+    except OSError as error:
+        msg = f"it cannot be read ({error})"
+        raise IntegrityError(msg) from error
+
+
+def _check_bytes(file: BinaryIO, table: ShardTable) -> None:
+    """Read everything after the user block once, in the order of the file."""
+    before, *after = structure_spans(table.block)
+    digest = hashlib.sha256(_read_span(file, *before))
+    damaged: list[str] = []
+    infinite: list[str] = []
+    row_bytes = table.n_mels * table.dtype.itemsize
+    edges = (table.block.frames_offset + row_bytes * np.append(table.start, table.stop[-1:])).tolist()
+    for name, crc, first, last in zip(table.names, table.crc32.tolist(), edges[:-1], edges[1:], strict=True):
+        data = _read_span(file, first, last)
+        digest.update(data)
+        if first == last:
+            continue
+        if zlib.crc32(data) != crc:
+            damaged.append(name)
+        elif not np.isfinite(np.frombuffer(data, table.dtype)).all():
+            infinite.append(name)
+    for span in after:
+        digest.update(_read_span(file, *span))
+    _refuse(damaged, "do not match their CRC-32", table)
+    _refuse(infinite, "hold values that are not finite", table)
+    if digest.digest() != table.block.sha256_all:
+        raise IntegrityError("the bytes after the user block do not match their SHA-256")
+
+
+def _read_span(file: BinaryIO, first: int, last: int) -> bytes:
+    if first == last:
+        return b""
+    file.seek(first)
+    return file.read(last - first)
+
+
+def _refuse(names: list[str], what: str, table: ShardTable) -> None:
+    if names:
+        listed = ", ".join(map(repr, names[:_NAMED])) + (", …" if len(names) > _NAMED else "")
+        msg = f"the frames of {len(names)} of its {len(table.names)} clips {what}: {listed}"
+        raise IntegrityError(msg)
+
+
+def _check_h5_reads(table: ShardTable) -> None:
+    """Compare the first and the last row as HDF5 reads them with the bytes in the file."""
+    block = table.block
+    if not block.frames_bytes:
+        return
+    row_bytes = table.n_mels * table.dtype.itemsize
+    last_offset = block.frames_offset + block.frames_bytes - row_bytes
+    with table.path.open("rb") as file, h5py.File(table.path, "r", locking=False, rdcc_nbytes=0) as h5:
+        for row, offset in ((0, block.frames_offset), (-1, last_offset)):
+            if h5["frames"][row].tobytes() != _read_span(file, offset, offset + row_bytes):
+                raise IntegrityError("HDF5 reads other values from /frames than the bytes that the user block names")
+
+
+def verify_store(folder: str | os.PathLike[str]) -> VerifyReport:
+    """Check every byte of every shard of a store.
+
+    Parameters
+    ----------
+    folder : path
+        A mode's folder, or the store that holds the folders of several modes.
+
+    Returns
+    -------
+    VerifyReport
+        Shards in the order of their paths.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        msg = f"there is no store at {folder}: run `cli featurize`, or give --store"
+        raise NotFoundError(msg)
+    paths = sorted(path for pattern in (SHARD_GLOB, f"*/{SHARD_GLOB}") for path in folder.glob(pattern))
+    whole: list[ShardTable] = []
+    bad: list[BadShard] = []
+    for path in paths:
+        verdict = _verify_shard(path)
+        if isinstance(verdict, ShardTable):
+            whole.append(verdict)
+        else:
+            bad.append(verdict)
+    bad.extend(_strangers(whole))
+    return VerifyReport(len(paths), sorted(bad, key=lambda shard: shard.path))
+
+
+def _verify_shard(path: Path) -> ShardTable | BadShard:
+    names: list[str] = []
+    try:
+        table = inspect_shard(path, name=path.name)
+        names = table.names
+        check_frames(table)
+    except IntegrityError as error:
+        return BadShard(path, str(error), names)
+    return table
+
+
+def _strangers(tables: list[ShardTable]) -> list[BadShard]:
+    """Find the shards whose features differ from those of most shards in the same folder."""
+    strangers: list[BadShard] = []
+    for folder in {table.path.parent for table in tables}:
+        beside = [table for table in tables if table.path.parent == folder]
+        (usual, _), *others = Counter(map(features, beside)).most_common()
+        if others:
+            strangers.extend(
+                BadShard(table.path, f"it holds {features(table)}, the other shards {usual}", table.names)
+                for table in beside
+                if features(table) != usual
+            )
+    return strangers
+
+
+def features(table: ShardTable) -> str:
+    """Say what the shards of one folder must have in common."""
+    return f"{table.mode}-{table.fingerprint} [{table.n_mels} mels, {table.dtype.name}]"

@@ -1,0 +1,92 @@
+"""One writer a store.
+
+Conventions
+-----------
+The lock is the operating system's, on ``<store>/.lock``: that of a process that died is free by itself. Who holds it
+stands as JSON in ``<store>/.lock.owner``, for people to read; it decides nothing. Readers never lock.
+"""
+
+import json
+import os
+import shlex
+import socket
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from filelock import FileLock, Timeout
+
+from cache.errors import InputError, LockedError
+
+_FOREVER = -1.0
+
+
+class StoreLock:
+    """The right to write to a store, for the length of a ``with`` block.
+
+    Parameters
+    ----------
+    store : path
+        The store, which holds the modes' folders; made where it is not there.
+    wait : bool, keyword-only
+        Wait for another run to end, instead of raising an error.
+
+    Raises
+    ------
+    LockedError
+        On entering: another process holds the lock; it is named.
+    InputError
+        On entering: the store cannot be written to.
+    """
+
+    def __init__(self, store: str | os.PathLike[str], *, wait: bool = False) -> None:
+        self.store = Path(store)
+        self._owner_path = self.store / ".lock.owner"
+        self._wait = wait
+        # Not bound to a thread, so that a progress thread's end may release it.
+        self._lock = FileLock(self.store / ".lock", thread_local=False)
+
+    def __enter__(self) -> Self:
+        try:
+            self.store.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=_FOREVER if self._wait else 0)
+            self._write_owner()
+        except Timeout as error:
+            msg = f"{self.store} is held by {self._owner()}: wait for it, or pass --wait"
+            raise LockedError(msg) from error
+        except OSError as error:
+            msg = f"{self.store} cannot be written to ({error.strerror}): give another --store, or make it writable"
+            raise InputError(msg) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._owner_path.unlink(missing_ok=True)
+        self._lock.release()
+
+    def _write_owner(self) -> None:
+        owner = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": shlex.join(sys.argv),
+        }
+        temp = self._owner_path.with_name(f"{self._owner_path.name}.{os.getpid()}")
+        try:
+            temp.write_text(json.dumps(owner), encoding="utf-8")
+            os.replace(temp, self._owner_path)
+        except BaseException:
+            temp.unlink(missing_ok=True)
+            self._lock.release()
+            raise
+
+    def _owner(self) -> str:
+        try:
+            owner = json.loads(self._owner_path.read_text(encoding="utf-8"))
+            return f"process {owner['pid']} on {owner['host']} since {owner['since']} ({owner['command']})"
+        except (OSError, ValueError, KeyError, TypeError):
+            # The owner has just taken the lock, or has just been killed while a child of it lives on.
+            return "another process"

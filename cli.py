@@ -1,0 +1,867 @@
+"""The command line: parse, call the library, print, exit.
+
+The only file that prints or exits. Libraries are imported inside the commands, so that ``cli --help`` answers at
+once. Results go to standard output, everything else to standard error; with ``--json`` the result is one JSON
+object.
+"""
+
+import contextlib
+import errno
+import json
+import math
+import sys
+import threading
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cache import StoreReader
+    from featurize.batch import Featurizer, ModeReport
+    from featurize.modes import FeatureMode
+    from train.loop import FoldJob
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+EXIT_QUARANTINED = 3
+EXIT_NO_SPACE = 6
+EXIT_INTERRUPTED = 130
+_JSON = "earmark.json"
+
+
+class Failure(click.ClickException):
+    """A named error on its way to the terminal, with the exit status that it asks for."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Commands(click.Group):
+    """The root group: turns named errors into one line and an exit status."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            click.echo("Interrupted; what was finished is kept.", err=True)
+            raise click.exceptions.Exit(EXIT_INTERRUPTED) from error
+        except OSError as error:
+            message, code = _describe(error)
+        except ValueError as error:
+            from cache.errors import EarmarkError
+
+            if not isinstance(error, EarmarkError):
+                raise
+            message, code = str(error), error.exit_code
+        except Exception as error:
+            from cache.errors import EarmarkError
+
+            if not isinstance(error, EarmarkError):
+                raise
+            message, code = str(error), error.exit_code
+        if ctx.meta.get(_JSON):
+            click.echo(json.dumps({"error": message, "exit_code": code}))
+        raise Failure(message, code)
+
+
+def _describe(error: OSError) -> tuple[str, int]:
+    from cache.errors import EarmarkError
+
+    if isinstance(error, EarmarkError):
+        return str(error), error.exit_code
+    if isinstance(error, BrokenPipeError):
+        raise error
+    code = EXIT_NO_SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT) else 1
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}", code
+
+
+# --- options that several commands share ---------------------------------------------------------------------------
+
+
+def option(*names: str, **settings: Any) -> Callable[[Function], Function]:
+    """Return an option that also comes from EARMARK_<NAME>."""
+    word = max(names, key=len).split("/")[0].lstrip("-")
+    settings.setdefault("envvar", "EARMARK_" + word.upper().replace("-", "_"))
+    settings.setdefault("show_envvar", False)
+    return click.option(*names, **settings)
+
+
+def _read_config(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        message = f"{path} cannot be read as TOML: {error}"
+        raise click.BadParameter(message) from error
+    ctx.default_map = _config_values(ctx, path, values)
+
+
+def _config_values(ctx: click.Context, path: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """Pick this command's values: those at the top serve every command that has the option, a table's only its own."""
+    known = {param.name for param in ctx.command.params if param.name}
+    found: dict[str, Any] = {}
+    tables = dict(_command_tables(ctx.find_root().command))
+    own = " ".join(ctx.command_path.split()[1:])
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        if not isinstance(value, dict):
+            _require_known(path, key, name, set().union(*tables.values()))
+            found.setdefault(name, value)
+    for title, table in _config_tables(values):
+        _require_known(path, f"[{title}]", title, set(tables))
+        for key, value in table.items():
+            name = key.replace("-", "_")
+            _require_known(path, f"{key} in [{title}]", name, tables[title])
+            if title == own:
+                found[name] = value
+    return {name: value for name, value in found.items() if name in known}
+
+
+def _config_tables(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield ``("corpus synth", {...})`` for ``[corpus.synth]``."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield f"{prefix}{key}", {name: item for name, item in value.items() if not isinstance(item, dict)}
+            yield from _config_tables(value, f"{prefix}{key} ")
+
+
+def _command_tables(group: click.Command, prefix: str = "") -> Iterator[tuple[str, set[str]]]:
+    for name, command in getattr(group, "commands", {}).items():
+        yield f"{prefix}{name}", {param.name for param in command.params}
+        yield from _command_tables(command, f"{prefix}{name} ")
+
+
+def _require_known(path: Path, shown: str, name: str, known: set[str]) -> None:
+    if name not in known:
+        near = get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        message = f"{path}: {shown} is not an option or a command{hint}"
+        raise click.BadParameter(message)
+
+
+def _note_json(ctx: click.Context, _param: click.Parameter, value: bool) -> bool:
+    ctx.meta[_JSON] = value
+    return value
+
+
+def common(function: Function) -> Function:
+    """Add the options that every command has."""
+    function = option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        callback=_note_json,
+        envvar="EARMARK_JSON",
+        help="Print one JSON object on standard output.",
+    )(function)
+    return option(
+        "--config",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        is_eager=True,
+        expose_value=False,
+        callback=_read_config,
+        help="TOML file with values for options: for all commands, or in a table such as [train].",
+    )(function)
+
+
+def corpus_argument(function: Function) -> Function:
+    """Add the CORPUS argument."""
+    return click.argument("corpus", default="data", envvar="EARMARK_CORPUS", type=click.Path(path_type=Path))(function)
+
+
+def store_option(function: Function) -> Function:
+    """Add ``--store``."""
+    return option(
+        "--store",
+        default="features",
+        show_default=True,
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Folder of the feature store.",
+    )(function)
+
+
+def runs_options(function: Function) -> Function:
+    """Add ``--runs`` and ``--run``."""
+    function = option("--run", "run_name", metavar="NAME", help="Name of the run.")(function)
+    return option(
+        "--runs",
+        default="runs",
+        show_default=True,
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Folder of the runs.",
+    )(function)
+
+
+def mode_option(function: Function) -> Function:
+    """Add ``--mode``."""
+    return option(
+        "--mode",
+        "modes",
+        multiple=True,
+        metavar="lh|x|all",
+        callback=_split_modes,
+        help="View of the sound; can be given several times.",
+    )(function)
+
+
+def _split_modes(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    from cache.errors import InputError
+    from featurize.modes import get_mode
+
+    for value in values:
+        if value != "all":
+            try:
+                get_mode(value)
+            except InputError as error:
+                raise click.BadParameter(str(error)) from error
+    return values
+
+
+def parallel_options(function: Function) -> Function:
+    """Add ``--jobs``, ``--backend`` and ``--scheduler``."""
+    function = option("--scheduler", metavar="ADDR", help="Address of the Dask scheduler or Ray head.")(function)
+    function = option(
+        "--backend",
+        type=click.Choice(["loky", "dask", "ray"]),
+        default="loky",
+        show_default=True,
+        help="Where the workers run.",
+    )(function)
+    return option("--jobs", type=click.IntRange(min=1), help="Workers.  [default: one a core]")(function)
+
+
+def strict_option(function: Function) -> Function:
+    """Add ``--strict``."""
+    return option("--strict", is_flag=True, help="End with status 3 if a clip is quarantined.")(function)
+
+
+def device_option(function: Function) -> Function:
+    """Add ``--device``."""
+    return option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")(function)
+
+
+# --- output ----------------------------------------------------------------------------------------------------------
+
+
+def say(message: str) -> None:
+    """Print a remark on standard error."""
+    click.echo(message, err=True)
+
+
+def show(result: dict[str, Any], text: str, *, as_json: bool) -> None:
+    """Print a command's result on standard output."""
+    click.echo(json.dumps(result, ensure_ascii=False) if as_json else text)
+
+
+class Bars:
+    """Progress bars on a terminal's standard error, one a stage, on anything over a second."""
+
+    def __init__(self) -> None:
+        self._bars: dict[str, Any] = {}
+
+    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
+        """Move the bar of a stage."""
+        if not sys.stderr.isatty() or total <= 0:
+            return
+        bar = self._bars.get(stage)
+        if bar is None:
+            from tqdm import tqdm
+
+            unit = {"train": "epoch", "predict": "model"}.get(stage, "clip")
+            bar = self._bars[stage] = tqdm(total=total, desc=stage, unit=unit, delay=1.0, dynamic_ncols=True)
+        if note:
+            bar.set_postfix_str(note, refresh=False)
+        bar.update(done - bar.n)
+        if done >= total:
+            bar.close()
+            del self._bars[stage]
+
+    def close(self) -> None:
+        """Leave the terminal clean."""
+        for bar in self._bars.values():
+            bar.close()
+        self._bars.clear()
+
+
+@contextlib.contextmanager
+def progress_bars() -> Iterator[Bars]:
+    """Give bars, and close them whatever happens."""
+    bars = Bars()
+    try:
+        yield bars
+    finally:
+        bars.close()
+
+
+def human_seconds(seconds: float) -> str:
+    """Write a duration: 8.2 s, 3 min 20 s, 2 h 5 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def human_bytes(n_bytes: float) -> str:
+    """Write a size: 3.4 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.1f} TB"
+
+
+def _list_quarantined(quarantined: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"fname": name, "reason": reason} for name, reason in quarantined]
+
+
+def _finish_strict(strict: bool, quarantined: Sequence[object]) -> None:
+    if strict and quarantined:
+        raise click.exceptions.Exit(EXIT_QUARANTINED)
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+
+def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        click.echo(f"earmark {version('earmark')}")
+        ctx.exit()
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
+)
+def cli() -> None:
+    """Tag sounds: spectrograms into a store, k-fold training, predictions.
+
+    \b
+    Example:
+      cli demo                      everything on a synthetic corpus, in minutes
+      cli featurize data            audio files -> LH and X spectrograms
+      cli train data                five folds of each view
+      cli predict data              submission.csv
+      cli evaluate submission.csv data
+    """
+
+
+@cli.group()
+def corpus() -> None:
+    """Look at a corpus, or make a synthetic one."""
+
+
+@corpus.command("synth")
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@option(
+    "--clips",
+    type=click.IntRange(min=82),
+    default=1500,
+    show_default=True,
+    help="Training clips; test clips come on top, as many as in the competition's proportion.",
+)
+@option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Every clip follows from it.")
+@option("--jobs", type=click.IntRange(min=1), help="Workers.  [default: one a core]")
+@common
+def corpus_synth(directory: Path, clips: int, seed: int, jobs: int | None, as_json: bool) -> None:
+    """Write a synthetic corpus of all 41 classes, in FSDKaggle2018's layout.
+
+    \b
+    Example:
+      cli corpus synth data --clips 600
+    """
+    from corpus.synth import write_corpus
+    from featurize.jobs import count_jobs
+
+    start = time.monotonic()
+    with progress_bars() as bars:
+        write_corpus(directory, clips=clips, seed=seed, jobs=count_jobs(jobs), progress=_stage(bars, "synthesize"))
+    seconds = round(time.monotonic() - start, 2)
+    text = f"{directory}: {clips} training clips and their test clips in {human_seconds(seconds)}"
+    show({"corpus": str(directory), "clips": clips, "seed": seed, "seconds": seconds}, text, as_json=as_json)
+
+
+def _stage(bars: Bars, name: str) -> Callable[[int, int], None]:
+    return lambda done, total: bars(name, done, total)
+
+
+@corpus.command("info")
+@corpus_argument
+@common
+def corpus_info(corpus: Path, as_json: bool) -> None:
+    """Count clips, hours and classes, and list what is wrong.
+
+    \b
+    Example:
+      cli corpus info data
+    """
+    from corpus.summary import format_summary, summarize
+    from corpus.tables import read_corpus
+
+    with progress_bars() as bars:
+        summary = summarize(read_corpus(corpus), progress=_stage(bars, "headers"))
+    show(summary, format_summary(summary), as_json=as_json)
+
+
+@cli.command()
+@corpus_argument
+@mode_option
+@store_option
+@parallel_options
+@option(
+    "--dtype",
+    type=click.Choice(["float16", "float32"]),
+    default="float16",
+    show_default=True,
+    help="Type of the stored numbers.",
+)
+@option("--dry-run", is_flag=True, help="Print what there is to do, its size and time, and stop.")
+@option("--wait", is_flag=True, help="Wait for another run that holds the store.")
+@option(
+    "--max-clip-minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Longer clips are quarantined.",
+)
+@strict_option
+@common
+def featurize(
+    corpus: Path, modes: tuple[str, ...], dry_run: bool, strict: bool, as_json: bool, **settings: Any
+) -> None:
+    """Compute the spectrograms of a corpus into the store.
+
+    What is there already is kept; a clip whose file has changed is computed anew. Without --mode: LH and X.
+
+    \b
+    Example:
+      cli featurize data
+      cli featurize --mode lh --jobs 4
+      cli featurize data --dry-run
+    """
+    import dataclasses
+
+    from corpus.tables import read_corpus
+    from featurize.modes import resolve_modes
+
+    dtype = settings.pop("dtype")
+    chosen = [dataclasses.replace(mode, dtype=dtype) for mode in resolve_modes(modes or ["all"])]
+    clips = read_corpus(corpus)
+    with progress_bars() as bars:
+        featurizer = _featurizer(chosen, bars, **settings)
+        if dry_run:
+            _show_plan(featurizer, clips, as_json=as_json)
+            return
+        start = time.monotonic()
+        reports = featurizer.run(clips)
+    seconds = round(time.monotonic() - start, 2)
+    show({"modes": _mode_results(reports), "seconds": seconds}, _featurize_text(reports, seconds), as_json=as_json)
+    _finish_strict(strict, [row for report in reports.values() for row in report.quarantined])
+
+
+def _featurizer(
+    modes: "Sequence[FeatureMode]", bars: Bars, *, store: Path, jobs: int | None, **settings: Any
+) -> "Featurizer":
+    from featurize.batch import Featurizer
+    from featurize.jobs import count_jobs
+
+    return Featurizer(store, modes, jobs=count_jobs(jobs), progress=bars, **settings)
+
+
+def _show_plan(featurizer: "Featurizer", clips: "pd.DataFrame", *, as_json: bool) -> None:
+    plan = featurizer.plan(clips, time_it=True)
+    modes = {
+        mode.name: {
+            "store": str(featurizer.store / mode.folder),
+            "clips": len(clips),
+            "to_compute": plan.todo[mode.name],
+            "kept": plan.kept[mode.name],
+            "notes": plan.notes[mode.name],
+        }
+        for mode in featurizer.modes
+    }
+    lines = [f"{name}: {row['to_compute']} to compute, {row['kept']} kept" for name, row in modes.items()]
+    lines += [f"{name}: {note}" for name, row in modes.items() for note in row["notes"]]
+    lines.append(f"expected: {human_bytes(plan.n_bytes)} on disk, {human_seconds(plan.seconds)}")
+    result = {"modes": modes, "bytes": plan.n_bytes, "expected_seconds": round(plan.seconds, 1), "dry_run": True}
+    show(result, "\n".join(lines), as_json=as_json)
+
+
+def _mode_results(reports: "dict[str, ModeReport]") -> dict[str, Any]:
+    return {
+        name: {
+            "store": str(report.store),
+            "clips": report.clips,
+            "computed": report.computed,
+            "kept": report.kept,
+            "quarantined": _list_quarantined(report.quarantined),
+            "notes": report.notes,
+        }
+        for name, report in reports.items()
+    }
+
+
+def _featurize_text(reports: "dict[str, ModeReport]", seconds: float) -> str:
+    lines = []
+    for name, report in reports.items():
+        lines += [f"{name}: {note}" for note in report.notes]
+        counts = f"{report.computed} computed, {report.kept} kept, {len(report.quarantined)} quarantined"
+        lines.append(f"{name}: {report.clips} clips: {counts} -> {report.store}")
+    problems = {row: None for report in reports.values() for row in report.quarantined}
+    lines += [f"quarantined: {name}: {reason}" for name, reason in problems]
+    return "\n".join([*lines, f"{human_seconds(seconds)}; next: cli train"])
+
+
+@cli.command()
+@corpus_argument
+@mode_option
+@option("--fold", "fold", default="all", show_default=True, metavar="K|all", help="Fold to train, from 0.")
+@option(
+    "--folds",
+    type=click.IntRange(min=2),
+    default=5,
+    show_default=True,
+    help="Number of folds, where the corpus brings none.",
+)
+@option(
+    "--recipe", type=click.Choice(["notebook"]), default="notebook", show_default=True, help="Settings of training."
+)
+@option("--epochs", type=click.IntRange(min=1), help="Epochs.  [default: the recipe's]")
+@option("--limit-minutes", type=click.FloatRange(min=0, min_open=True), help="Stop in this time; --resume goes on.")
+@option("--resume", is_flag=True, help="Go on with folds that were stopped.")
+@option("--force", is_flag=True, help="Train finished folds anew.")
+@option("--seed", type=click.IntRange(min=0), default=42, show_default=True, help="Of folds, weights and draws.")
+@store_option
+@runs_options
+@device_option
+@parallel_options
+@strict_option
+@common
+def train(corpus: Path, modes: tuple[str, ...], strict: bool, as_json: bool, **settings: Any) -> None:
+    """Train the folds of a run.
+
+    What the store lacks is computed first; a finished fold is kept. Without --mode: the modes that the store holds
+    for this corpus, or LH and X.
+
+    \b
+    Example:
+      cli train data
+      cli train --fold 3 --mode lh
+      cli train data --epochs 50 --run quick
+    """
+    from corpus.tables import read_corpus
+
+    clips = read_corpus(corpus)
+    clips = clips[(clips["split"] == "train") & clips["label"].notna()]
+    start = time.monotonic()
+    with progress_bars() as bars:
+        chosen = _training_modes(settings["store"], modes, clips)
+        readers, quarantined = _stored(clips, chosen, bars, settings)
+        results = _train(clips, readers, bars, settings)
+    seconds = round(time.monotonic() - start, 2)
+    result = {"runs": results, "quarantined": _list_quarantined(quarantined), "seconds": seconds}
+    show(result, _train_text(results, seconds), as_json=as_json)
+    _finish_strict(strict, quarantined)
+
+
+def _training_modes(store: Path, modes: Sequence[str], clips: "pd.DataFrame") -> "list[FeatureMode]":
+    from featurize.modes import resolve_modes
+    from featurize.stored import stored_modes, stored_variant
+
+    names = clips["fname"].tolist()
+    if not modes:
+        return stored_modes(store, names) or resolve_modes(["all"])
+    return [stored_variant(store, mode, names) or mode for mode in resolve_modes(modes)]
+
+
+def _stored(
+    clips: "pd.DataFrame", modes: "Sequence[FeatureMode]", bars: Bars, settings: dict[str, Any]
+) -> "tuple[dict[str, tuple[FeatureMode, StoreReader]], list[tuple[str, str]]]":
+    """Compute what the store lacks, say so, and open readers of the clips that have frames."""
+    from cache import open_store
+    from cache.errors import CorpusError
+
+    if clips.empty:
+        message = "the corpus has no clips for this: no training clip for train, or no test clip for predict"
+        raise CorpusError(message)
+    shared = {key: settings[key] for key in ("store", "jobs", "backend", "scheduler")}
+    reports = _featurizer(modes, bars, **shared).run(clips)
+    quarantined = sorted({row for report in reports.values() for row in report.quarantined})
+    for name, report in reports.items():
+        if report.computed:
+            say(f"{name}: computed {report.computed} clips that the store lacked")
+    for name, reason in quarantined:
+        say(f"quarantined: {name}: {reason}")
+    readers = {
+        name: (report.mode, open_store(report.store, report.keys)) for name, report in reports.items() if report.keys
+    }
+    return readers, quarantined
+
+
+def _train(
+    clips: "pd.DataFrame",
+    readers: "dict[str, tuple[FeatureMode, StoreReader]]",
+    bars: Bars,
+    settings: dict[str, Any],
+) -> list[dict[str, Any]]:
+    import dataclasses
+
+    from cache.errors import CorpusError
+    from featurize.jobs import count_jobs, run_tasks
+    from train.device import pick_engine
+    from train.loop import train_fold
+    from train.plan import RunRequest, plan_run
+    from train.recipe import RECIPES
+
+    if not readers:
+        message = "no training clip has frames: every one is quarantined; see cli corpus info"
+        raise CorpusError(message)
+    recipe = RECIPES[settings["recipe"]]
+    recipe = dataclasses.replace(recipe, epochs=settings["epochs"] or recipe.epochs)
+    request = RunRequest(
+        folder=settings["runs"] / (settings["run_name"] or recipe.name),
+        recipe=recipe,
+        folds=_folds(settings["fold"]),
+        n_folds=settings["folds"],
+        seed=settings["seed"],
+        device=settings["device"],
+        resume=settings["resume"],
+        force=settings["force"],
+    )
+    plan = plan_run(clips, readers, request)
+    on_cpu = pick_engine(request.device).device.type == "cpu"
+    workers = min(count_jobs(settings["jobs"]) if on_cpu else settings["jobs"] or 1, max(1, len(plan.jobs)))
+    limit = (settings["limit_minutes"] or math.inf) * 60 * workers / max(1, len(plan.jobs))
+    threads = max(1, count_jobs(None) // workers)
+    jobs = [dataclasses.replace(job, threads=threads, seconds_limit=limit) for job in plan.jobs]
+    results = list(plan.kept)
+    with _watch(jobs, bars):
+        for result in run_tasks(
+            train_fold, jobs, jobs=workers, backend=settings["backend"], scheduler=settings["scheduler"]
+        ):
+            results.append(result)
+            say(
+                f"{result['mode']} fold {result['fold']}: mAP@3 {result['map3']:.3f}, {result['epochs']} epochs, "
+                f"{human_seconds(result['seconds'])}"
+            )
+    return sorted(results, key=lambda row: (row["mode"], row["fold"]))
+
+
+def _folds(text: str) -> list[int] | None:
+    if text == "all":
+        return None
+    if not text.isdecimal():
+        message = f"--fold must be a number from 0, or all; got {text!r}"
+        raise click.BadParameter(message)
+    return [int(text)]
+
+
+@contextlib.contextmanager
+def _watch(jobs: "Sequence[FoldJob]", bars: Bars) -> Iterator[None]:
+    """Move the bar by the folds' ``history.csv``, wherever they are trained."""
+    stop = threading.Event()
+
+    def watch() -> None:
+        from train.history import read_progress
+
+        while not stop.wait(0.5):
+            done, total, note = read_progress(jobs)
+            bars("train", min(done, total - 1), total, note)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    if sys.stderr.isatty():
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        if thread.ident:
+            thread.join()
+
+
+def _train_text(results: list[dict[str, Any]], seconds: float) -> str:
+    lines = ["mode  fold  mAP@3           epochs  time"]
+    for row in results:
+        error = f" ± {row['map3_se']:.3f}" if row["map3_se"] is not None else ""
+        kept = "  (kept)" if row.get("kept") else ""
+        lines.append(
+            f"{row['mode']:<5} {row['fold']:>4}  {row['map3']:.3f}{error:<9}  {row['epochs']:>6}  "
+            f"{human_seconds(row['seconds'])}{kept}"
+        )
+    return "\n".join([*lines, f"{human_seconds(seconds)}; next: cli predict"])
+
+
+@cli.command()
+@corpus_argument
+@mode_option
+@store_option
+@runs_options
+@option("--out", type=click.Path(path_type=Path), default="submission.csv", show_default=True, help="CSV to write.")
+@option("--probabilities", type=click.Path(path_type=Path), help="Also write all classes' probabilities as CSV.")
+@device_option
+@parallel_options
+@strict_option
+@common
+def predict(corpus: Path, modes: tuple[str, ...], strict: bool, as_json: bool, **settings: Any) -> None:
+    """Predict the test clips with all networks of a run, as a Kaggle CSV.
+
+    What the store lacks is computed first. Windows, folds and modes are joined by the rooted geometric mean.
+
+    \b
+    Example:
+      cli predict data
+      cli predict --run notebook --out sub.csv --probabilities p.csv
+    """
+    from corpus.tables import read_corpus
+    from infer.submission import check_against_sample, to_submission, write_csv
+
+    start = time.monotonic()
+    clips = read_corpus(corpus)
+    clips = clips[clips["split"] == "test"]
+    with progress_bars() as bars:
+        table, models, quarantined = _predict(clips, modes, bars, settings)
+    submission = to_submission(table)
+    sample = corpus / "sample_submission.csv"
+    if sample.exists():
+        check_against_sample(submission, sample)
+    write_csv(submission, settings["out"])
+    if settings["probabilities"]:
+        write_csv(table, settings["probabilities"])
+    seconds = round(time.monotonic() - start, 2)
+    result = {
+        "out": str(settings["out"]),
+        "clips": len(table),
+        "models": models,
+        "quarantined": _list_quarantined(quarantined),
+        "seconds": seconds,
+    }
+    text = f"{settings['out']}: {len(table)} clips, {models} networks, {human_seconds(seconds)}"
+    show(result, f"{text}; next: cli evaluate {settings['out']} {corpus}", as_json=as_json)
+    _finish_strict(strict, quarantined)
+
+
+def _predict(
+    clips: "pd.DataFrame", modes: Sequence[str], bars: Bars, settings: dict[str, Any]
+) -> "tuple[pd.DataFrame, int, list[tuple[str, str]]]":
+    import torch
+
+    from featurize.jobs import count_jobs
+    from featurize.modes import resolve_modes
+    from infer.predict import predict_clips
+    from infer.runs import find_run, load_run, stored_mode
+    from train.device import pick_engine
+
+    engine = pick_engine(settings["device"])
+    torch.set_num_threads(count_jobs(settings["jobs"]))
+    wanted = [mode.name for mode in resolve_modes(modes)]
+    run = load_run(find_run(settings["runs"], settings["run_name"]), wanted)
+    stored, quarantined = _stored(clips, [stored_mode(models[0]) for models in run.values()], bars, settings)
+    readers = {name: reader for name, (_, reader) in stored.items()}
+    if quarantined:
+        say(f"{len(quarantined)} clips have no frames and get the three classes that are most frequent in training")
+    table = predict_clips(clips["fname"].tolist(), readers, run, engine, progress=bars)
+    return table, sum(map(len, run.values())), quarantined
+
+
+@cli.command()
+@click.argument("predictions", type=click.Path(path_type=Path))
+@corpus_argument
+@common
+def evaluate(predictions: Path, corpus: Path, as_json: bool) -> None:
+    """Score predictions: mAP@3 with its standard error, accuracy, AP@3 a class.
+
+    PREDICTIONS is a submission, or a table of probabilities such as a fold's oof.csv.
+
+    \b
+    Example:
+      cli evaluate submission.csv data
+      cli evaluate runs/notebook/lh/fold-0/oof.csv data
+    """
+    from corpus.tables import read_corpus
+    from infer.evaluate import evaluate as score
+
+    result = score(predictions, read_corpus(corpus))
+    show(result, _evaluate_text(result), as_json=as_json)
+
+
+def _evaluate_text(result: dict[str, Any]) -> str:
+    def row(name: str, part: dict[str, Any]) -> str:
+        error = f" ± {part['map3_se']:.3f}" if part["map3_se"] is not None else ""
+        return f"{name:<9} mAP@3 {part['map3']:.3f}{error}   {part['clips']} clips"
+
+    lines = [f"{name:<28} {ap3:.3f}" for name, ap3 in sorted(result["by_class"].items(), key=lambda item: item[1])]
+    lines = ["AP@3 a class:", *lines, ""]
+    lines += [row(name, part) for name, part in result["by_usage"].items()]
+    return "\n".join([*lines, f"{row('all', result)}   accuracy {result['accuracy']:.3f}"])
+
+
+@cli.group()
+def cache() -> None:
+    """Look at the store and check it."""
+
+
+@cache.command("info")
+@store_option
+@common
+def cache_info(store: Path, as_json: bool) -> None:
+    """Say what the store holds.
+
+    \b
+    Example:
+      cli cache info
+    """
+    from cache.inventory import take_inventory
+
+    modes = take_inventory(store)
+    lines = [
+        f"{row['folder']}: {row['clips']} clips, {row['quarantined']} quarantined, {row['shards']} shards, "
+        f"{human_bytes(row['bytes'])}"
+        for row in modes
+    ]
+    show({"store": str(store), "modes": modes}, "\n".join(lines), as_json=as_json)
+
+
+@cache.command("verify")
+@store_option
+@common
+def cache_verify(store: Path, as_json: bool) -> None:
+    """Check every byte of the store; end with 4 if a shard is bad.
+
+    \b
+    Example:
+      cli cache verify
+    """
+    from cache import verify_store
+    from cache.errors import IntegrityError, NotFoundError
+
+    if not store.is_dir():
+        message = f"the store {store} is not there; run cli featurize, or name another with --store"
+        raise NotFoundError(message)
+    report = verify_store(store)
+    bad = [{"path": str(item.path), "reason": item.reason, "clips": list(item.clips)} for item in report.bad]
+    lines = [f"bad: {item['path']}: {item['reason']} ({len(item['clips'])} clips)" for item in bad]
+    text = "\n".join([*lines, f"{report.shards} shards, {len(bad)} bad"])
+    show({"ok": report.ok, "shards": report.shards, "bad": bad}, text, as_json=as_json)
+    if bad:
+        raise click.exceptions.Exit(IntegrityError.exit_code)
+
+
+def main() -> None:
+    """Run the command line; the console scripts start here."""
+    cli(prog_name=Path(sys.argv[0]).name if sys.argv else "cli")
+
+
+if __name__ == "__main__":
+    main()

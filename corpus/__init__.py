@@ -1,0 +1,1 @@
+"""Which clips exist and how they are labelled: layouts, class lists, the synthetic corpus."""

@@ -1,0 +1,212 @@
+"""Feature modes: the settings of a view of a sound.
+
+Conventions
+-----------
+A mode turns a mono signal into log-mel frames, time-major: ``[n_frames, n_mels]``, in dB. Frequencies are in Hz,
+lengths in samples at the mode's own rate. LH and X are those of the origin (daisukelab's Kaggle notebook): LH is
+the head of a clip at high resolution, X the whole clip at low resolution. A third mode is one more instance in
+``MODES``.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Literal, Self
+
+from cache.errors import InputError
+
+FRONT_END_VERSION = 1
+"""Raise it when the numbers that the front-end computes from the same settings change."""
+
+Dtype = Literal["float16", "float32"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureMode:
+    """The settings that decide the numbers of a view; an invalid one cannot exist.
+
+    Parameters
+    ----------
+    name : str
+        Short lower-case word; the store's folder starts with it.
+    sample_rate_hz : int > 0
+        The clip is resampled to this rate.
+    n_fft, hop_samples, n_mels : int > 0
+        Length of a frame (and of its FFT), step between frames, number of mel bands.
+    fmin_hz, fmax_hz : float
+        Lower edge of the lowest band and upper edge of the highest; ``0 <= fmin_hz < fmax_hz <= sample_rate_hz / 2``.
+    window_seconds : float > 0
+        Length of the window that a network sees. A shorter clip is padded with zeros on both sides to this length.
+    head_only : bool
+        Keep only the first window of the clip (LH) instead of the whole clip (X).
+    trim_db : float > 0
+        Leading and trailing frames this far below the loudest one are cut off.
+    top_db : float > 0
+        The spectrogram's range below its maximum; what lies lower is raised to it.
+    dtype : "float16" or "float32"
+        Type of the stored numbers.
+
+    Raises
+    ------
+    InputError
+        If a setting breaks its rule.
+    """
+
+    name: str
+    sample_rate_hz: int
+    n_fft: int
+    hop_samples: int
+    n_mels: int
+    fmin_hz: float
+    fmax_hz: float
+    window_seconds: float
+    head_only: bool
+    trim_db: float = 60.0
+    top_db: float = 80.0
+    dtype: Dtype = "float16"
+
+    def __post_init__(self) -> None:
+        if not (self.name.isidentifier() and self.name.islower()):
+            self._refuse("name", "must be a lower-case word")
+        for field in ("sample_rate_hz", "n_fft", "hop_samples", "n_mels"):
+            value = getattr(self, field)
+            if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
+                self._refuse(field, "must be a positive integer")
+        for field in ("fmin_hz", "fmax_hz", "window_seconds", "trim_db", "top_db"):
+            value = getattr(self, field)
+            if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < float("inf"):
+                self._refuse(field, "must be a finite number, not negative")
+            object.__setattr__(self, field, float(value))  # 20 and 20.0 are one setting, and have one fingerprint
+        for field in ("window_seconds", "trim_db", "top_db"):
+            if getattr(self, field) == 0:
+                self._refuse(field, "must be above 0")
+        if not self.fmin_hz < self.fmax_hz <= self.sample_rate_hz / 2:
+            self._refuse("fmax_hz", f"must lie above fmin_hz ({self.fmin_hz:g}) and up to half the sample rate")
+        if self.dtype not in ("float16", "float32"):
+            self._refuse("dtype", "must be float16 or float32")
+        if not isinstance(self.head_only, bool):
+            self._refuse("head_only", "must be true or false")
+
+    def _refuse(self, field: str, rule: str) -> None:
+        message = f"mode {self.name!r}: {field} {rule}; got {getattr(self, field)!r}"
+        raise InputError(message)
+
+    @property
+    def window_samples(self) -> int:
+        """Length of a window in samples at ``sample_rate_hz``."""
+        return round(self.window_seconds * self.sample_rate_hz)
+
+    @property
+    def window_frames(self) -> int:
+        """Frames of a window: ``1 + window_samples // hop_samples``, as frames are centred."""
+        return 1 + self.window_samples // self.hop_samples
+
+    def n_frames(self, seconds: float) -> int:
+        """Return the most frames that a clip of this many seconds gives."""
+        if self.head_only:
+            return self.window_frames
+        return max(self.window_frames, 1 + int(seconds * self.sample_rate_hz) // self.hop_samples)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings and the front-end's version as JSON-able values; ``from_dict`` reads them back."""
+        return {**dataclasses.asdict(self), "front_end": FRONT_END_VERSION}
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> Self:
+        """Build a mode from ``to_dict``'s values.
+
+        Raises
+        ------
+        InputError
+            If a setting is unknown or missing, or comes from another version of the front-end.
+        """
+        values = dict(settings)
+        version = values.pop("front_end", FRONT_END_VERSION)
+        if version != FRONT_END_VERSION:
+            message = f"mode settings come from front-end {version}; this one is {FRONT_END_VERSION}: featurize anew"
+            raise InputError(message)
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            message = f"unknown mode settings {unknown}; known are {sorted(known)}"
+            raise InputError(message)
+        try:
+            return cls(**values)
+        except TypeError as error:
+            message = f"mode settings are incomplete: {error}"
+            raise InputError(message) from error
+
+    def fingerprint(self) -> str:
+        """Return 12 hex digits that change with every setting that changes the stored numbers."""
+        settings = self.to_dict()
+        del settings["name"]
+        text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def folder(self) -> str:
+        """Name of the mode's folder in a store: ``<name>-<fingerprint>``."""
+        return f"{self.name}-{self.fingerprint()}"
+
+
+# Source of the values: the notebook of daisukelab's solution of the Kaggle competition.
+LH = FeatureMode(
+    name="lh",
+    sample_rate_hz=44_100,
+    n_fft=2560,
+    hop_samples=882,
+    n_mels=128,
+    fmin_hz=20,
+    fmax_hz=22_050,
+    window_seconds=4,
+    head_only=True,
+)
+X = FeatureMode(
+    name="x",
+    sample_rate_hz=26_000,
+    n_fft=960,
+    hop_samples=520,
+    n_mels=48,
+    fmin_hz=20,
+    fmax_hz=13_000,
+    window_seconds=6,
+    head_only=False,
+)
+MODES: dict[str, FeatureMode] = {"lh": LH, "x": X}
+ALL = ("lh", "x")
+"""What ``--mode all`` means; other modes go by name."""
+
+
+def get_mode(name: str) -> FeatureMode:
+    """Return the mode of this name.
+
+    Raises
+    ------
+    InputError
+        If there is none; the message offers the nearest name.
+    """
+    if name in MODES:
+        return MODES[name]
+    near = get_close_matches(name, MODES, n=1, cutoff=0.0)
+    message = f"mode must be one of {', '.join(MODES)}; got {name!r}, did you mean {near[0]!r}?"
+    raise InputError(message)
+
+
+def resolve_modes(modes: Iterable["str | FeatureMode"]) -> list[FeatureMode]:
+    """Turn names (``all`` included) and modes into distinct modes, in the order given."""
+    found: dict[str, FeatureMode] = {}
+    for mode in modes:
+        names = ALL if mode == "all" else (mode,)
+        for item in names:
+            resolved = item if isinstance(item, FeatureMode) else get_mode(item)
+            found[resolved.name] = resolved
+    return list(found.values())
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Say in words how two settings differ: ``n_mels 64 → 128, dtype float32 → float16``; empty where they don't."""
+    names = [*new, *(name for name in old if name not in new)]
+    changed = [name for name in names if old.get(name) != new.get(name)]
+    return ", ".join(f"{name} {old.get(name)} → {new.get(name)}" for name in changed)

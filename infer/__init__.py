@@ -1,0 +1,1 @@
+"""From trained runs to results: predictions, ensembles, submissions, scores."""

@@ -1,0 +1,140 @@
+"""Scoring predictions against a corpus's labels.
+
+Conventions
+-----------
+Predictions are a submission (``fname,label``, up to three labels) or probabilities (``fname`` and one column a
+class). They are scored on the test clips that have a label (``Ignored`` ones left out), or, where they name
+training clips (``oof.csv``), on the verified ones of these.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cache.errors import CorpusError, InputError, NotFoundError
+from infer.submission import N_LABELS
+from train.metrics import accuracy, average_precision_at_3, mean_and_error, top_classes
+
+
+def evaluate(predictions: Path, clips: pd.DataFrame) -> dict[str, Any]:
+    """Score a file of predictions.
+
+    Parameters
+    ----------
+    predictions : Path
+        CSV.
+    clips : DataFrame
+        The clip table.
+
+    Returns
+    -------
+    dict
+        map3, map3_se, accuracy, clips, by_usage, by_class; a number that cannot be given is None.
+
+    Raises
+    ------
+    InputError
+        If the file is not a table of predictions, or lacks rows that are to be scored.
+    CorpusError
+        If the corpus has no labels to score with.
+    """
+    ranked = read_ranked(predictions)
+    truth = _scored_clips(ranked, clips)
+    if missing := sorted(set(truth["fname"]) - set(ranked)):
+        message = (
+            f"{predictions} must have a row for every scored clip; {len(missing)} lack one, such as {missing[0]!r}"
+        )
+        raise InputError(message)
+    classes = sorted(set(truth["label"]))
+    index = {label: i for i, label in enumerate(classes)}
+    labels = truth["label"].map(index).to_numpy(np.int64)
+    given = np.array([_indices(ranked[name], index) for name in truth["fname"]], np.int64).reshape(-1, N_LABELS)
+    ap = average_precision_at_3(labels, given)
+    map3, map3_se = mean_and_error(ap)
+    return {
+        "map3": map3,
+        "map3_se": _number(map3_se),
+        "accuracy": accuracy(labels, given),
+        "clips": len(truth),
+        "by_usage": _by_usage(truth, ap),
+        "by_class": {label: float(ap[labels == i].mean()) for label, i in index.items()},
+    }
+
+
+def read_ranked(path: Path) -> dict[str, list[str]]:
+    """Read predictions as clip → labels, best first; a label that stands twice counts once.
+
+    Raises
+    ------
+    NotFoundError, InputError
+    """
+    try:
+        table = pd.read_csv(path, dtype={"fname": str, "label": str}, keep_default_na=False, encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        message = f"the predictions {path} are not there; run cli predict"
+        raise NotFoundError(message) from error
+    except (ValueError, OSError) as error:
+        message = f"{path} is not a CSV of predictions ({error})"
+        raise InputError(message) from error
+    if "fname" not in table.columns or len(table.columns) < 2:
+        message = f"{path} must have a column fname, and label or one column a class; got {list(table.columns)}"
+        raise InputError(message)
+    if table["fname"].duplicated().any():
+        name = table.loc[table["fname"].duplicated(), "fname"].iloc[0]
+        message = f"{path} must have one row a clip; {name!r} has several"
+        raise InputError(message)
+    if "label" in table.columns:
+        return {name: text.split()[:N_LABELS] for name, text in zip(table["fname"], table["label"], strict=True)}
+    return _from_probabilities(path, table)
+
+
+def _from_probabilities(path: Path, table: pd.DataFrame) -> dict[str, list[str]]:
+    classes = [name for name in table.columns if name != "fname"]
+    try:
+        values = table[classes].to_numpy(np.float64)
+    except ValueError as error:
+        message = f"{path}: a column a class must hold numbers ({error})"
+        raise InputError(message) from error
+    if not np.isfinite(values).all():
+        message = f"{path}: probabilities must be finite; NaN or infinity in {int((~np.isfinite(values)).sum())} cells"
+        raise InputError(message)
+    best = top_classes(values, N_LABELS)
+    return {name: [classes[i] for i in row] for name, row in zip(table["fname"], best, strict=True)}
+
+
+def _scored_clips(ranked: dict[str, list[str]], clips: pd.DataFrame) -> pd.DataFrame:
+    named = clips[clips["fname"].isin(ranked)]
+    if named.empty:
+        message = "the predictions name no clip of this corpus; is it the right CORPUS?"
+        raise InputError(message)
+    if (named["split"] == "train").all():
+        labelled = named[named["label"].notna()]
+        verified = labelled[labelled["manually_verified"].fillna(value=False).astype(bool)]
+        return verified if len(verified) else labelled
+    test = clips[(clips["split"] == "test") & clips["label"].notna() & (clips["usage"] != "Ignored").fillna(value=True)]
+    if test.empty:
+        message = "the corpus has no labels for its test clips (Kaggle's stand in test_post_competition.csv)"
+        raise CorpusError(message)
+    return test
+
+
+def _indices(labels: list[str], index: dict[str, int]) -> list[int]:
+    indices = [index.get(label, -1) for label in labels]
+    return indices + [-1] * (N_LABELS - len(indices))
+
+
+def _by_usage(truth: pd.DataFrame, ap: NDArray[np.float64]) -> dict[str, dict[str, float | int | None]]:
+    usage = truth["usage"].to_numpy()
+    parts = {}
+    for name in sorted(truth["usage"].dropna().unique(), reverse=True):  # Public, then Private, as Kaggle has them
+        map3, map3_se = mean_and_error(ap[usage == name])
+        parts[str(name)] = {"map3": map3, "map3_se": _number(map3_se), "clips": int((usage == name).sum())}
+    return parts
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,1 @@
+"""K-fold training on stored features: folds, datasets, networks, the loop, checkpoints."""

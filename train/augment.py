@@ -1,0 +1,77 @@
+"""Augmentation on whole batches, on the training device.
+
+Conventions
+-----------
+``x`` is a batch of normalised windows ``[B, T, M]``; every draw comes from the generator that is given, so that an
+epoch is a function of its seed. The values are the notebook's: see ``train.recipe``.
+"""
+
+import torch
+from torch import Tensor
+
+
+def mixup(
+    x: Tensor, y: Tensor, other_x: Tensor, other_y: Tensor, *, alpha: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Mix two batches, window by window, with shares from Beta(alpha, alpha) (Zhang et al., 2018, arXiv:1710.09412).
+
+    Parameters
+    ----------
+    x, other_x : Tensor [shape=(B, T, M)]
+    y, other_y : Tensor [shape=(B, K)]
+        Class shares.
+    alpha : float > 0
+    """
+    # Beta(a, a) as a ratio of two gamma variates: torch's Beta takes no generator.
+    gamma = torch._standard_gamma(torch.full((2, len(x)), alpha), generator)
+    share = (gamma[0] / gamma.sum(dim=0)).to(x.device)
+    share_x, share_y = share[:, None, None], share[:, None]
+    return other_x + share_x * (x - other_x), other_y + share_y * (y - other_y)
+
+
+def shift_and_flip(x: Tensor, *, max_shift: float, flip: bool, generator: torch.Generator) -> Tensor:
+    """Move each window in time by up to ``max_shift`` of its length, and reverse half of them in time.
+
+    What comes in from outside repeats the edge frame, as Keras's ``ImageDataGenerator`` does by default.
+    """
+    n_windows, n_frames, _ = x.shape
+    limit = max_shift * n_frames
+    shift = ((torch.rand(n_windows, 1, generator=generator) * 2 - 1) * limit).round().long()
+    frame = torch.arange(n_frames)[None, :] + shift
+    frame.clamp_(0, n_frames - 1)
+    if flip:
+        reverse = torch.rand(n_windows, 1, generator=generator) < 0.5
+        frame = torch.where(reverse, n_frames - 1 - frame, frame)
+    window = torch.arange(n_windows, device=x.device)[:, None]
+    return x[window, frame.to(x.device)]
+
+
+_TRIES = 20  # a rectangle fits with probability 0.3 or more, so that 20 tries miss once in a thousand
+
+
+def erase(x: Tensor, *, probability: float, generator: torch.Generator) -> Tensor:
+    """Overwrite a random rectangle of some windows with one random value (Zhong et al., 2017, arXiv:1708.04896).
+
+    Area 2–40 % of the window, aspect 0.3–1/0.3, value -1–1, as in the notebook (yu4u's implementation, which draws
+    rectangles until one fits).
+    """
+    n_windows, n_frames, n_mels = x.shape
+    area, aspect, top, left = torch.rand(4, n_windows, _TRIES, generator=generator)
+    area = (0.02 + 0.38 * area) * n_frames * n_mels
+    aspect = 0.3 + (1 / 0.3 - 0.3) * aspect
+    height, width = (area * aspect).sqrt().long(), (area / aspect).sqrt().long()
+    top, left = (top * n_mels).long(), (left * n_frames).long()
+    fits = (top + height <= n_mels) & (left + width <= n_frames)
+    chosen = fits.int().argmax(dim=1, keepdim=True)  # the first that fits
+
+    wanted = torch.rand(n_windows, generator=generator) < probability
+    value = torch.rand(n_windows, 1, 1, generator=generator) * 2 - 1
+    on_mel = _span(top.gather(1, chosen), height.gather(1, chosen), n_mels)
+    on_frame = _span(left.gather(1, chosen), width.gather(1, chosen), n_frames)
+    erased = on_frame[:, :, None] & on_mel[:, None, :] & (wanted & fits.any(dim=1))[:, None, None]
+    return torch.where(erased.to(x.device), value.to(x.device, x.dtype), x)
+
+
+def _span(start: Tensor, length: Tensor, size: int) -> Tensor:
+    position = torch.arange(size)[None, :]
+    return (position >= start) & (position < start + length)

@@ -1,0 +1,150 @@
+"""Checkpoints: a trained network that rebuilds itself, and the state to resume from.
+
+Conventions
+-----------
+``model.safetensors`` holds the tensors, ``model.json`` all else and the weights' SHA-256; the JSON is written last,
+so that a fold with a ``model.json`` is whole. No pickle is ever loaded: ``last/`` is read with
+``weights_only=True``.
+"""
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from cache.errors import IntegrityError, NotFoundError
+from train.models import AlexNetLike
+
+MODEL = "model.safetensors"
+INFO = "model.json"
+FORMAT_VERSION = 1
+_REQUIRED = ("classes", "mode", "fingerprint", "model", "fold", "epoch", "prior", "sha256")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded network, in evaluation state, and what is known of it.
+
+    ``info`` holds: classes (in order), mode (settings), fingerprint, model (settings), fold, epoch, map3, seed,
+    prior, versions and more.
+    """
+
+    model: AlexNetLike
+    info: dict[str, Any]
+    path: Path
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` make a sibling file, then give it its name; an interruption leaves the old file or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        write(part)
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def save_checkpoint(folder: Path, model: AlexNetLike, info: dict[str, Any]) -> None:
+    """Write the network and what is known of it into a fold's folder."""
+    tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()}
+    data = safetensors.torch.save(tensors)
+    info = {"format": FORMAT_VERSION, **info, "model": model.settings, "sha256": hashlib.sha256(data).hexdigest()}
+    (folder / INFO).unlink(missing_ok=True)
+    write_atomically(folder / MODEL, lambda part: part.write_bytes(data))
+    text = json.dumps(info, indent=1, allow_nan=False)
+    write_atomically(folder / INFO, lambda part: part.write_text(text + "\n", encoding="utf-8"))
+
+
+def read_info(folder: Path) -> dict[str, Any] | None:
+    """Return what ``model.json`` says, or None where there is none.
+
+    Raises
+    ------
+    IntegrityError
+        If it is not what ``save_checkpoint`` writes.
+    """
+    path = folder / INFO
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        message = f"{path} must be JSON ({error}); train this fold anew with --force"
+        raise IntegrityError(message) from error
+    missing = [key for key in _REQUIRED if not isinstance(info, dict) or key not in info]
+    if missing:
+        message = f"{path} lacks {', '.join(missing)}; train this fold anew with --force"
+        raise IntegrityError(message)
+    if info.get("format") != FORMAT_VERSION:
+        message = (
+            f"{path} has format {info.get('format')}, this version reads {FORMAT_VERSION}; train anew with --force"
+        )
+        raise IntegrityError(message)
+    return dict(info)
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Rebuild a trained network from its fold's folder; runs no code from it.
+
+    Raises
+    ------
+    NotFoundError
+        If the fold is not trained.
+    IntegrityError
+        If the weights are not those that ``model.json`` names, or do not fit the network.
+    """
+    info = read_info(folder)
+    if info is None:
+        message = f"{folder} holds no trained fold ({INFO}); run cli train"
+        raise NotFoundError(message)
+    path = folder / MODEL
+    try:
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != info["sha256"]:
+            message = (
+                f"{path} is not the file that {INFO} names (its SHA-256 differs); train this fold anew with --force"
+            )
+            raise IntegrityError(message)
+        model = AlexNetLike.from_settings(info["model"])
+        model.load_state_dict(safetensors.torch.load(data))
+    except FileNotFoundError as error:
+        message = f"{path} is missing beside {INFO}; train this fold anew with --force"
+        raise IntegrityError(message) from error
+    except (safetensors.SafetensorError, RuntimeError, ValueError) as error:
+        message = f"{path} does not hold the network of {INFO} ({error}); train this fold anew with --force"
+        raise IntegrityError(message) from error
+    return Checkpoint(model.eval(), info, folder)
+
+
+def save_last(folder: Path, state: dict[str, Any]) -> None:
+    """Write the state to resume from."""
+    write_atomically(folder / "last" / "state.pt", lambda part: torch.save(state, part))
+
+
+def load_last(folder: Path) -> dict[str, Any] | None:
+    """Return the state to resume from, or None where there is none.
+
+    Raises
+    ------
+    IntegrityError
+        If the file is damaged or holds anything but tensors and plain values.
+    """
+    path = folder / "last" / "state.pt"
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return state
+    except Exception as error:  # torch raises many kinds for a damaged file
+        message = f"{path} cannot be resumed from ({type(error).__name__}); start this fold anew with --force"
+        raise IntegrityError(message) from error

@@ -1,0 +1,133 @@
+"""Datasets: windows of stored clips, gathered a batch at a time.
+
+Conventions
+-----------
+A window is ``window_frames`` frames of a clip, ``[T, M]``, dB, in the stored type. ``__getitems__`` gathers a whole
+batch from the memory map in one call; no HDF5 handle and no decoded clip is kept, so a dataset pickles to its paths
+and offsets.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from cache import StoreReader
+from cache.errors import InputError
+
+
+def window_starts(n_frames: int, *, window_frames: int, overlap: float) -> NDArray[np.int64]:
+    """Return the first frame of each window of a clip.
+
+    Windows step by ``(1 - overlap)`` of their length while they fit, then a last one ends with the clip, so that
+    every frame is in a window. (The origin lost up to 238 frames at the end of a clip.)
+
+    Parameters
+    ----------
+    n_frames : int >= window_frames
+    window_frames : int > 0
+    overlap : float in [0, 1)
+
+    Raises
+    ------
+    InputError
+        If the clip is shorter than a window.
+    """
+    if n_frames < window_frames:
+        message = f"a clip must hold at least a window of {window_frames} frames; got {n_frames}"
+        raise InputError(message)
+    step = max(1, int(window_frames * (1 - overlap)))
+    return np.append(np.arange(0, n_frames - window_frames, step), n_frames - window_frames)
+
+
+class WindowDataset(Dataset[tuple[Tensor, int]]):
+    """The windows of some clips of a store.
+
+    Parameters
+    ----------
+    reader : StoreReader
+    clips : sequence of int
+        Indices into the reader; the dataset's own clip numbers count along this list.
+    window_frames : int
+    overlap : float in [0, 1)
+
+    Attributes
+    ----------
+    clip : ndarray [shape=(len(self),), int64]
+        Of each window: its clip, as an index into ``clips``.
+    n_clips : int
+    """
+
+    def __init__(self, reader: StoreReader, clips: Sequence[int], *, window_frames: int, overlap: float) -> None:
+        self._reader = reader
+        self._rows = np.asarray(clips, np.int64)
+        self._window_frames = window_frames
+        lengths = reader.n_frames[self._rows]
+        starts = [window_starts(int(n), window_frames=window_frames, overlap=overlap) for n in lengths]
+        self.n_clips = len(self._rows)
+        self.clip = np.repeat(np.arange(self.n_clips), [len(s) for s in starts])
+        self._start = np.concatenate(starts) if starts else np.zeros(0, np.int64)
+
+    def __len__(self) -> int:
+        return len(self.clip)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """Return one window [T, M] and its clip."""
+        windows, clips = self.__getitems__([index])
+        return windows[0], int(clips[0])
+
+    def __getitems__(self, indices: Sequence[int] | NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Gather windows [B, T, M] in the stored type, and their clips [B]."""
+        chosen = np.asarray(indices, np.int64)
+        clip = self.clip[chosen]
+        windows = self._reader.gather(self._rows[clip], self._start[chosen], self._window_frames)
+        return torch.from_numpy(windows), torch.from_numpy(clip)
+
+    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield all windows in order, in batches."""
+        for first in range(0, len(self), batch_size):
+            yield self.__getitems__(np.arange(first, min(first + batch_size, len(self))))
+
+    def mean_and_std(self, weights: NDArray[np.float64]) -> tuple[float, float]:
+        """Return the mean and standard deviation over all windows, each weighed, in one pass and flat memory.
+
+        Parameters
+        ----------
+        weights : ndarray [shape=(len(self),)]
+            Weight of each window, such as how often training draws it.
+        """
+        total = square = 0.0
+        for first in range(0, len(self), 64):
+            windows = self.__getitems__(np.arange(first, min(first + 64, len(self))))[0].double()
+            share = torch.from_numpy(weights[first : first + len(windows)])
+            total += float((windows.mean(dim=(1, 2)) * share).sum())
+            square += float((windows.square().mean(dim=(1, 2)) * share).sum())
+        mean = total / float(weights.sum())
+        return mean, max(square / float(weights.sum()) - mean * mean, 0.0) ** 0.5
+
+
+def balanced_draw(labels: NDArray[np.int64], n_draws: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw windows so that every class gets an equal share.
+
+    Parameters
+    ----------
+    labels : ndarray [shape=(n,), int64]
+        Class of each window.
+    n_draws : int
+
+    Returns
+    -------
+    ndarray [shape=(n_draws,), int64]
+        Window indices in random order; the classes' counts differ by one at most.
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    by_class = np.argsort(labels, kind="stable")
+    first = np.cumsum(counts) - counts
+    rounds = -(-n_draws // len(classes))
+    drawn = rng.permuted(np.tile(np.arange(len(classes)), (rounds, 1)), axis=1).ravel()[:n_draws]
+    member = (rng.random(n_draws) * counts[drawn]).astype(np.int64)
+    chosen = by_class[first[drawn] + member]
+    return rng.permutation(chosen)

@@ -1,0 +1,38 @@
+"""Progress of folds in training, read from their ``history.csv``, wherever they are trained."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from train.loop import FoldJob
+
+
+def read_progress(jobs: Sequence[FoldJob]) -> tuple[int, int, str]:
+    """Return epochs done, epochs in all, and a note on the fold that moved last.
+
+    Returns
+    -------
+    (int, int, str)
+        The note holds mode, fold, loss and mAP@3; empty before the first epoch.
+    """
+    done, newest, note = 0, 0.0, ""
+    for job in jobs:
+        path = job.folder / "history.csv"
+        row = _last_row(path)
+        if row is None:
+            continue
+        done += int(row["epoch"])
+        changed = path.stat().st_mtime
+        if changed > newest:
+            newest, note = changed, f"{job.title} loss {float(row['loss']):.3f} mAP@3 {float(row['map3']):.3f}"
+    return done, sum(job.recipe.epochs for job in jobs), note
+
+
+def _last_row(path: Path) -> dict[str, str] | None:
+    """Return the last whole line as a row; a line that is being written does not count."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    rows = list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
+    return rows[-1] if rows else None

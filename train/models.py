@@ -1,0 +1,164 @@
+"""Networks: log-mel windows → class scores.
+
+Conventions
+-----------
+A window is ``[n_frames, n_mels]`` in dB as stored; a batch adds the first axis. A model normalises what it is
+given, so that its file holds everything between the store and the scores. B: batch, M: mels, T: frames, K: classes.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cache.errors import InputError
+
+Normalisation = Literal["samplewise", "featurewise"]
+
+
+class Normalise(nn.Module):
+    """Bring dB values to about zero mean and unit spread.
+
+    ``samplewise``: each window by its own mean and (standard deviation + 1); ``featurewise``: all by the mean and
+    standard deviation of the training windows, which ``fit`` sets.
+
+    Parameters
+    ----------
+    kind : "samplewise" or "featurewise"
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, kind: Normalisation) -> None:
+        super().__init__()
+        if kind not in ("samplewise", "featurewise"):
+            message = f"normalisation must be samplewise or featurewise; got {kind!r}"
+            raise InputError(message)
+        self.kind = kind
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("std", torch.ones(()))
+
+    def fit(self, mean: float, std: float) -> None:
+        """Set the training windows' mean and standard deviation, in dB."""
+        self.mean.fill_(mean)
+        self.std.fill_(std if std > 0 else 1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, M] dB → [B, T, M]."""
+        if self.kind == "featurewise":
+            return (x - self.mean) / self.std
+        mean = x.mean(dim=(1, 2), keepdim=True)
+        std = x.std(dim=(1, 2), keepdim=True, correction=0)
+        return (x - mean) / (std + 1.0)
+
+
+class SameConv2d(nn.Conv2d):
+    """Convolution with TensorFlow's "same" padding: ``ceil(n / stride)`` out, the odd one of the padding at the end."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, M, T] → [B, C', ceil(M / s), ceil(T / s)]."""
+        pads: list[int] = []
+        for size, kernel, stride in zip(x.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True):
+            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+            pads += [total // 2, total - total // 2]
+        return super().forward(F.pad(x, pads))
+
+
+class AlexNetLike(nn.Module):
+    """The AlexNet-like network of the origin (daisukelab's notebook), with Keras's paddings and initialisation.
+
+    1,437,417 parameters on LH windows (128 mels, 201 frames) and 1,109,737 on X windows (48, 301), at 41 classes.
+
+    Parameters
+    ----------
+    n_mels, n_frames : int
+        Size of a window.
+    n_classes : int
+    normalisation : "samplewise" or "featurewise"
+    """
+
+    def __init__(self, *, n_mels: int, n_frames: int, n_classes: int, normalisation: Normalisation) -> None:
+        super().__init__()
+        self.settings = {
+            "network": "alexnet-like",
+            "n_mels": n_mels,
+            "n_frames": n_frames,
+            "n_classes": n_classes,
+            "normalisation": normalisation,
+        }
+        self.normalise = Normalise(normalisation)
+        # Shapes for LH (M, T) = (128, 201). Keras: BatchNormalization(momentum=0.99, epsilon=1e-3).
+        self.features = nn.Sequential(
+            SameConv2d(1, 48, 11, stride=(2, 3)),  # (B, 48, 64, 67)
+            nn.ReLU(),
+            nn.MaxPool2d(3, stride=(1, 2)),  # (B, 48, 62, 33)
+            nn.BatchNorm2d(48, eps=1e-3, momentum=0.01),
+            SameConv2d(48, 128, 5, stride=(2, 3)),  # (B, 128, 31, 11)
+            nn.ReLU(),
+            nn.MaxPool2d(3, stride=2),  # (B, 128, 15, 5)
+            nn.BatchNorm2d(128, eps=1e-3, momentum=0.01),
+            SameConv2d(128, 192, 3, stride=(1, 2)),  # (B, 192, 15, 3)
+            nn.ReLU(),
+            SameConv2d(192, 192, 3),
+            nn.ReLU(),
+            SameConv2d(192, 128, 3),  # (B, 128, 15, 3)
+            nn.ReLU(),
+            nn.MaxPool2d(3, stride=(1, 2)),  # (B, 128, 13, 1)
+            nn.BatchNorm2d(128, eps=1e-3, momentum=0.01),
+        )
+        self.head = nn.Sequential(
+            nn.Flatten(),  # (B, 1664)
+            nn.Linear(self._flat_size(n_mels, n_frames), 256),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.Linear(256, 256),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.Linear(256, n_classes),
+        )
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type] # each of them has a bias
+
+    def _flat_size(self, n_mels: int, n_frames: int) -> int:
+        try:
+            with torch.inference_mode():
+                return self.features.eval()(torch.zeros(1, 1, n_mels, n_frames)).numel()
+        except RuntimeError as error:
+            message = f"windows of {n_mels} mels × {n_frames} frames are too small for the AlexNet-like network"
+            raise InputError(message) from error
+        finally:
+            self.features.train()
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Normalised windows [B, T, M] → logits [B, K]."""
+        image = x.transpose(1, 2).unsqueeze(1)  # (B, 1, M, T)
+        return self.head(self.features(image.contiguous(memory_format=torch.channels_last)))  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Windows in dB [B, T, M] → logits [B, K]."""
+        return self.scores(self.normalise(x))
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
+        """Build the network that ``settings`` describes, untrained.
+
+        Raises
+        ------
+        InputError
+            If the settings are not those of a known network.
+        """
+        values = dict(settings)
+        name = values.pop("network", None)
+        if name != "alexnet-like":
+            message = f"network must be alexnet-like; got {name!r}"
+            raise InputError(message)
+        try:
+            return cls(**values)
+        except TypeError as error:
+            message = f"model settings are incomplete: {error}"
+            raise InputError(message) from error

@@ -1,0 +1,220 @@
+"""The plan of a run: which folds of which modes are to be trained, kept, resumed or refused.
+
+Conventions
+-----------
+A run is a folder ``runs/<run>/<mode>/fold-<k>``. A finished fold is kept; a run never mixes settings.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cache import StoreReader
+from cache.errors import CorpusError, InputError
+from featurize.modes import FeatureMode, difference
+from train.checkpoint import load_last, read_info
+from train.folds import assign_folds
+from train.loop import FoldJob, clear_fold, summarise
+from train.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What is asked of a run.
+
+    Parameters
+    ----------
+    folder : Path
+        ``runs/<run>``.
+    recipe : Recipe
+    folds : sequence of int or None
+        Folds to train; None means all.
+    n_folds : int
+        Used where the corpus has no fold column.
+    seed : int
+    device : str
+    threads : int
+    resume, force : bool
+        Go on with folds that were stopped; train finished ones anew.
+    seconds_limit : float
+        For each fold.
+    """
+
+    folder: Path
+    recipe: Recipe
+    folds: Sequence[int] | None = None
+    n_folds: int = 5
+    seed: int = 42
+    device: str = "auto"
+    threads: int = 1
+    resume: bool = False
+    force: bool = False
+    seconds_limit: float = math.inf
+
+
+@dataclass
+class RunPlan:
+    """Jobs to do, and the reports of folds that are kept."""
+
+    jobs: list[FoldJob] = field(default_factory=list)
+    kept: list[dict[str, Any]] = field(default_factory=list)
+    epochs_done: int = 0
+
+
+def plan_run(
+    clips: pd.DataFrame, readers: Mapping[str, tuple[FeatureMode, StoreReader]], request: RunRequest
+) -> RunPlan:
+    """Make the jobs of a run; trains nothing.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        Labelled training clips of the clip table.
+    readers : mapping of {str: (FeatureMode, StoreReader)}
+        Mode → its settings, and a reader of those of the clips that have frames.
+
+    Raises
+    ------
+    InputError
+        If a fold is not there, the run has other settings, or a fold was stopped and neither resume nor force is
+        asked.
+    CorpusError
+        If the clips cannot be trained on: one class, or classes without a clip outside a fold.
+    """
+    classes = sorted(clips["label"].unique())
+    if len(classes) < 2:
+        message = f"training needs clips of two classes or more; the corpus has {classes}"
+        raise CorpusError(message)
+    folds = assign_folds(clips, n_folds=request.n_folds, seed=request.seed)
+    n_folds = int(folds.max()) + 1
+    plan = RunPlan()
+    for mode, reader in readers.values():
+        for fold in _chosen(request.folds, n_folds):
+            job = _job(clips, classes, folds, fold, mode, reader, request)
+            _settle(job, request, plan)
+    return plan
+
+
+def _chosen(folds: Sequence[int] | None, n_folds: int) -> Sequence[int]:
+    if folds is None:
+        return range(n_folds)
+    for fold in folds:
+        if not 0 <= fold < n_folds:
+            message = f"--fold must be from 0 to {n_folds - 1}, or all; got {fold}"
+            raise InputError(message)
+    return folds
+
+
+def _job(
+    clips: pd.DataFrame,
+    classes: list[str],
+    folds: np.ndarray[Any, np.dtype[np.int64]],
+    fold: int,
+    mode: FeatureMode,
+    reader: StoreReader,
+    request: RunRequest,
+) -> FoldJob:
+    rows = pd.Index(clips["fname"]).get_indexer(pd.Index(reader.names))
+    table = clips.iloc[rows]
+    labels = np.array([classes.index(label) for label in table["label"]], np.int64)
+    verified = table["manually_verified"].fillna(value=False).to_numpy(bool)
+    held = folds[rows] == fold
+    if not held.any() or held.all():
+        message = f"fold {fold} leaves no clip with frames to train on or to score; see cli corpus info"
+        raise CorpusError(message)
+    settings = {
+        "recipe": request.recipe.to_dict(),
+        "seed": request.seed,
+        "fold": fold,
+        "folds": int(folds.max()) + 1,
+        "classes": classes,
+        "mode": mode.to_dict(),
+        "fingerprint": mode.fingerprint(),
+        "window_frames": mode.window_frames,
+        "clips": len(reader),
+        "corpus": _corpus_digest(reader, table, folds[rows]),
+    }
+    return FoldJob(
+        folder=request.folder / mode.name / f"fold-{fold}",
+        reader=reader,
+        labels=labels,
+        held=held,
+        scored=verified if (verified & held).any() else np.ones(len(reader), bool),
+        recipe=request.recipe,
+        settings=settings,
+        prior=class_prior(labels, verified, len(classes)),
+        threads=request.threads,
+        device=request.device,
+        seconds_limit=request.seconds_limit,
+    )
+
+
+def class_prior(
+    labels: np.ndarray[Any, np.dtype[np.int64]], verified: np.ndarray[Any, np.dtype[np.bool_]], n_classes: int
+) -> list[float]:
+    """Return each class's share of the verified clips, or of all where none is verified.
+
+    In FSDKaggle2018 the test clips' shares follow those of the verified training clips (r = 0.997).
+    """
+    counted = labels[verified] if verified.any() else labels
+    counts = np.bincount(counted, minlength=n_classes)
+    return [float(share) for share in counts / counts.sum()]
+
+
+def _corpus_digest(reader: StoreReader, table: pd.DataFrame, folds: np.ndarray[Any, np.dtype[np.int64]]) -> str:
+    """Hash what the clips are and how they are labelled, so that a run on other clips or labels is noticed."""
+    verified = table["manually_verified"].astype(str)
+    lines = zip(reader.keys, table["label"], verified, folds, strict=True)
+    text = "\n".join(f"{key.name}\t{key.digest}\t{label}\t{flag}\t{fold}" for key, label, flag, fold in lines)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _settle(job: FoldJob, request: RunRequest, plan: RunPlan) -> None:
+    """Keep a finished fold, refuse other settings, and add what is to be done to the plan."""
+    if request.force:
+        clear_fold(job.folder)
+        plan.jobs.append(job)
+        return
+    info = read_info(job.folder)
+    last = None if info and info["epoch"] >= job.recipe.epochs else load_last(job.folder)
+    found = info or (last or {}).get("settings")
+    if found:
+        _refuse_others(job, found)
+    if info and info["epoch"] >= job.recipe.epochs:
+        plan.kept.append({**summarise(job.folder, info), "kept": True})
+        return
+    if last:
+        if not request.resume:
+            message = (
+                f"{job.folder} was stopped after epoch {last['epoch']} of {job.recipe.epochs}: "
+                "give --resume to go on, or --force to start again"
+            )
+            raise InputError(message)
+        plan.epochs_done += last["epoch"]
+    plan.jobs.append(job)
+
+
+def _refuse_others(job: FoldJob, found: Mapping[str, Any]) -> None:
+    old = {key: found.get(key) for key in job.settings}
+    if old == job.settings:
+        return
+    words = difference(_flat(old), _flat(job.settings))
+    message = (
+        f"{job.folder} was trained with other settings ({words}): give another --run NAME, or --force to train anew"
+    )
+    raise InputError(message)
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Lift the settings of recipe and mode to the top; name classes by what is added or gone."""
+    flat = {key: value for key, value in settings.items() if not isinstance(value, dict)}
+    for key in ("recipe", "mode"):
+        flat |= {f"{key}.{name}": value for name, value in (settings.get(key) or {}).items()}
+    flat["classes"] = ", ".join(flat.get("classes") or [])
+    return flat

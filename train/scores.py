@@ -1,0 +1,50 @@
+"""Clip scores: a network over all windows of some clips, joined per clip.
+
+Conventions
+-----------
+Scores are log-probabilities ``[n_clips, n_classes]``. A clip's is the rooted geometric mean over its windows, so
+that a long clip weighs as much as a short one; each row's probabilities sum to 1.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from train.dataset import WindowDataset
+from train.device import Engine
+from train.models import AlexNetLike
+
+_BATCH = 64
+
+
+def clip_log_probabilities(model: AlexNetLike, dataset: WindowDataset, engine: Engine) -> NDArray[np.float64]:
+    """Return each clip's log-probabilities.
+
+    Parameters
+    ----------
+    model : AlexNetLike
+        On the engine's device; its training state is kept.
+    dataset : WindowDataset
+
+    Returns
+    -------
+    ndarray [shape=(dataset.n_clips, n_classes), float64]
+    """
+    training = model.training
+    model.eval()
+    total = np.zeros((dataset.n_clips, model.settings["n_classes"]))
+    with torch.inference_mode():
+        for windows, clips in dataset.batches(_BATCH):
+            with engine.autocast():
+                logits = model(windows.to(engine.device).float())
+            log_p = torch.log_softmax(logits.double().cpu(), dim=1).numpy()
+            np.add.at(total, clips.numpy(), log_p)
+    model.train(training)
+    counts = np.bincount(dataset.clip, minlength=dataset.n_clips)
+    return renormalise(total / np.maximum(counts, 1)[:, None])
+
+
+def renormalise(log_p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Shift rows of log-weights so that their exponentials sum to 1."""
+    peak = log_p.max(axis=1, keepdims=True, initial=-np.inf)
+    return np.asarray(log_p - peak - np.log(np.exp(log_p - peak).sum(axis=1, keepdims=True)))
