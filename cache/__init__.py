@@ -9,16 +9,34 @@
 - :mod:`cache.integrity`: checking every byte
 - :mod:`cache.lock`, :mod:`cache.space`: one writer a store, and room on the disk
 - :mod:`cache.errors`: what all of earmark raises
+
+The names are offered lazily (PEP 562): a room that needs :mod:`cache.errors` alone does not load HDF5.
 """
 
-from cache.index import IndexRow, StoreIndex, read_index, scan_index
-from cache.integrity import BadShard, VerifyReport, check_shard, verify_store
-from cache.layout import Key, folder_name
-from cache.lock import StoreLock
-from cache.plan import Decision, ShardPlan, decide, plan_shards
-from cache.reader import StoreReader, open_store
-from cache.space import free_space, require_space
-from cache.writer import ClipRow, ShardRecord, remove_leftovers, write_shard
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cache.index import IndexRow, StoreIndex, read_index, scan_index
+    from cache.integrity import BadShard, VerifyReport, check_shard, verify_store
+    from cache.layout import Key, folder_name
+    from cache.lock import StoreLock
+    from cache.plan import Decision, ShardPlan, decide, plan_shards
+    from cache.reader import StoreReader, open_store
+    from cache.space import free_space, require_space
+    from cache.writer import ClipRow, ShardRecord, remove_leftovers, write_shard
+
+_HOMES = {
+    "index": ("IndexRow", "StoreIndex", "read_index", "scan_index"),
+    "integrity": ("BadShard", "VerifyReport", "check_shard", "verify_store"),
+    "layout": ("Key", "folder_name"),
+    "lock": ("StoreLock",),
+    "plan": ("Decision", "ShardPlan", "decide", "plan_shards"),
+    "reader": ("StoreReader", "open_store"),
+    "space": ("free_space", "require_space"),
+    "writer": ("ClipRow", "ShardRecord", "remove_leftovers", "write_shard"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "BadShard",
@@ -45,3 +63,10 @@ __all__ = [
     "verify_store",
     "write_shard",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        return getattr(import_module(f"cache.{_HOME_OF[name]}"), name)
+    message = f"module 'cache' has no attribute {name!r}"
+    raise AttributeError(message)

@@ -31,7 +31,7 @@ from cache.layout import (
     shard_generation,
 )
 
-HINT = "run `cli cache verify`, then `cli cache repair`"
+HINT = "delete it and run `cli featurize` to compute its clips again"
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,421 @@
+"""The command line: every command, its options, output and exit status."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from click.testing import CliRunner
+from conftest import CLASSES, make_corpus
+
+import cache.space
+import cli as command_line
+from cache import StoreLock
+
+CLI = [sys.executable, "-c", "import cli; cli.main()"]
+
+
+def run(*args, exit_code=0):
+    """Run a command in this process."""
+    result = CliRunner().invoke(command_line.cli, [str(arg) for arg in args])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == exit_code, result.output
+    return result
+
+
+def run_json(*args, exit_code=0):
+    """Run a command with --json and return its object: the only thing on standard output."""
+    return json.loads(run(*args, "--json", exit_code=exit_code).stdout)
+
+
+def leaf_commands(group=command_line.cli, prefix=()):
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from leaf_commands(command, (*prefix, name))
+        else:
+            yield (*prefix, name), command
+
+
+LEAVES = list(leaf_commands())
+each_command = pytest.mark.parametrize(("path", "command"), LEAVES, ids=[" ".join(path) for path, _ in LEAVES])
+
+
+@pytest.fixture(autouse=True)
+def in_own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, shared_corpus):
+    """A folder with a store and a run of two folds of both modes, which no test changes."""
+    folder = tmp_path_factory.mktemp("trained")
+    places = ["--store", folder / "features", "--runs", folder / "runs", "--jobs", 1]
+    report = run_json("train", shared_corpus, "--folds", 2, "--epochs", 2, *places)
+    return folder, places, report
+
+
+class TestEveryCommand:
+    @each_command
+    def test_help_has_a_summary_an_example_and_json(self, path, command):
+        text = run(*path, "--help").stdout
+        assert command.help
+        assert "Example:" in text
+        assert f"cli {' '.join(path)}" in text
+        assert "--json" in text
+        assert "--config" in text
+
+    @each_command
+    def test_every_option_has_help_and_a_variable(self, path, command):
+        for param in command.params:
+            if isinstance(param, click.Option):
+                assert param.help, param.name
+                assert str(param.envvar).startswith("EARMARK_"), param.name
+
+    def test_commands_are_those_of_the_design(self):
+        assert {" ".join(path) for path, _ in leaf_commands()} == {
+            "demo",
+            "corpus synth",
+            "corpus info",
+            "featurize",
+            "train",
+            "predict",
+            "evaluate",
+            "cache info",
+            "cache verify",
+        }
+
+    def test_version(self):
+        assert run("--version").stdout.startswith("earmark ")
+
+    def test_an_unknown_command_is_wrong_usage(self):
+        run("featurise", exit_code=2)
+
+
+class TestFeaturize:
+    def test_first_run_computes_and_second_keeps(self, corpus):
+        first = run_json("featurize", corpus, "--jobs", 1)
+        assert set(first) == {"modes", "seconds"}
+        for name, mode in first["modes"].items():
+            assert Path(mode["store"]).parent == Path("features")
+            assert Path(mode["store"]).name.startswith(f"{name}-")
+            assert (mode["clips"], mode["computed"], mode["kept"], mode["quarantined"]) == (36, 36, 0, [])
+        second = run_json("featurize", corpus, "--jobs", 1)
+        assert [(mode["computed"], mode["kept"]) for mode in second["modes"].values()] == [(0, 36), (0, 36)]
+
+    def test_the_corpus_defaults_to_data(self, corpus):
+        assert list(run_json("featurize", "--mode", "lh", "--jobs", 1)["modes"]) == ["lh"]
+
+    def test_a_changed_file_is_computed_anew(self, corpus):
+        run("featurize", corpus, "--mode", "x", "--jobs", 1)
+        path = corpus / "audio" / "hum-03.wav"
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+        result = run("featurize", corpus, "--mode", "x", "--jobs", 1)
+        assert "x: 1 clip has changed: hum-03.wav" in result.stdout
+        assert "1 computed, 35 kept" in result.stdout
+
+    def test_a_changed_setting_is_explained(self, corpus):
+        run("featurize", corpus, "--mode", "x", "--jobs", 1)
+        result = run("featurize", corpus, "--mode", "x", "--dtype", "float32", "--jobs", 1)
+        assert "the settings changed (dtype float16 → float32)" in result.stdout
+        assert "36 computed" in result.stdout
+
+    def test_dry_run_writes_nothing(self, corpus, tmp_path):
+        report = run_json("featurize", corpus, "--dry-run", "--jobs", 1)
+        assert report["dry_run"] is True
+        assert report["modes"]["lh"]["to_compute"] == 36
+        assert report["bytes"] > 36 * 201 * 128 * 2
+        assert report["expected_seconds"] >= 0
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+
+    def test_quarantined_clips_are_named_each_time_and_strict_ends_with_3(self, corpus):
+        (corpus / "audio" / "hum-00.wav").write_text("no sound")
+        for _ in range(2):
+            report = run_json("featurize", corpus, "--mode", "lh", "--jobs", 1)["modes"]["lh"]
+            assert [row["fname"] for row in report["quarantined"]] == ["hum-00.wav"]
+            assert "cannot be decoded" in report["quarantined"][0]["reason"]
+            assert report["computed"] + report["kept"] == 35
+        run("featurize", corpus, "--mode", "lh", "--jobs", 1, "--strict", exit_code=3)
+
+    def test_longer_clips_are_quarantined(self, corpus):
+        report = run_json("featurize", corpus, "--mode", "x", "--jobs", 1, "--max-clip-minutes", 0.01)
+        assert (
+            len(report["modes"]["x"]["quarantined"]) == report["modes"]["x"]["clips"] - report["modes"]["x"]["computed"]
+        )
+        assert report["modes"]["x"]["quarantined"]
+
+    @pytest.mark.parametrize("mode", ["hl", "LH", ""])
+    def test_an_unknown_mode_is_wrong_usage_with_a_near_match(self, corpus, mode):
+        assert "mode must be one of lh, x" in run("featurize", corpus, "--mode", mode, exit_code=2).stderr
+
+    def test_no_corpus_is_one_line(self):
+        result = run("featurize", "nowhere", exit_code=1)
+        assert result.stderr.startswith("Error: ")
+        assert "nowhere" in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+
+    def test_an_error_is_json_too(self):
+        report = run_json("featurize", "nowhere", exit_code=1)
+        assert report["exit_code"] == 1
+        assert "nowhere" in report["error"]
+
+    def test_a_store_that_is_held_ends_with_5_and_names_the_holder(self, corpus):
+        code = "import cache, time\nwith cache.StoreLock('features'): print('held', flush=True); time.sleep(60)"
+        holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            result = run("featurize", corpus, exit_code=5)
+            assert f"process {holder.pid}" in result.stderr
+        finally:
+            holder.kill()
+            holder.communicate()
+        run("featurize", corpus, "--mode", "x", "--jobs", 1)  # the dead owner's lock is free
+
+    def test_too_little_space_ends_with_6(self, corpus, monkeypatch):
+        monkeypatch.setattr(cache.space, "free_space", lambda _path: 1000)
+        result = run("featurize", corpus, "--jobs", 1, exit_code=6)
+        assert "MB" in result.stderr
+
+    def test_a_damaged_shard_ends_with_4(self, corpus):
+        folder = Path(run_json("featurize", corpus, "--mode", "x", "--jobs", 1)["modes"]["x"]["store"])
+        shard = sorted(folder.glob("shard-*.h5"))[0]
+        shard.write_bytes(shard.read_bytes()[:-1])
+        assert shard.name in run("featurize", corpus, "--mode", "x", exit_code=4).stderr
+        assert shard.name in run("train", corpus, "--mode", "x", exit_code=4).stderr
+        report = run_json("cache", "verify", exit_code=4)
+        assert report["ok"] is False
+        assert Path(report["bad"][0]["path"]).name == shard.name
+        assert set(report["bad"][0]) == {"path", "reason", "clips"}
+
+    def test_workers_make_the_same_bytes(self, corpus):
+        run("featurize", corpus, "--jobs", 1, "--store", "one")
+        run("featurize", corpus, "--jobs", 2, "--store", "two")
+        one = {path.relative_to("one"): path.read_bytes() for path in Path("one").rglob("*.h5")}
+        two = {path.relative_to("two"): path.read_bytes() for path in Path("two").rglob("*.h5")}
+        assert len(one) >= 4
+        assert one == two
+
+
+class TestSettings:
+    def test_options_come_from_the_environment(self, corpus, monkeypatch):
+        monkeypatch.setenv("EARMARK_STORE", "elsewhere")
+        monkeypatch.setenv("EARMARK_CORPUS", str(corpus))
+        monkeypatch.setenv("EARMARK_MODE", "x")
+        monkeypatch.setenv("EARMARK_JOBS", "1")
+        report = run_json("featurize")
+        assert report["modes"]["x"]["store"].startswith("elsewhere")
+        assert list(report["modes"]) == ["x"]
+
+    def test_options_come_from_a_file_and_the_command_line_wins(self, corpus):
+        Path("earmark.toml").write_text('jobs = 1\nstore = "top"\n[featurize]\nmode = ["x"]\ndtype = "float32"\n')
+        report = run_json("featurize", corpus, "--config", "earmark.toml")
+        assert list(report["modes"]) == ["x"]
+        assert report["modes"]["x"]["store"].startswith("top")
+        report = run_json("featurize", corpus, "--config", "earmark.toml", "--store", "own", "--mode", "lh")
+        assert list(report["modes"]) == ["lh"]
+        assert report["modes"]["lh"]["store"].startswith("own")
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("stor = 'x'", "did you mean 'store'"),
+            ("[featurise]\njobs = 1", "did you mean 'featurize'"),
+            ("[featurize]\nepochs = 1", "epochs in [featurize] is not an option"),
+            ("jobs = ", "cannot be read as TOML"),
+            ("jobs = 'many'", "'many' is not a valid integer"),
+        ],
+    )
+    def test_a_wrong_file_is_wrong_usage(self, corpus, text, words):
+        Path("earmark.toml").write_text(text)
+        assert words in run("featurize", corpus, "--config", "earmark.toml", exit_code=2).stderr.replace("\n", " ")
+
+    def test_tables_of_nested_commands(self, tmp_path):
+        Path("earmark.toml").write_text("[corpus.info]\njson = true\n")
+        make_corpus(tmp_path / "c")
+        assert json.loads(run("corpus", "info", "c", "--config", "earmark.toml").stdout)["clips"]["total"] == 36
+
+
+class TestTrainPredictEvaluate:
+    def test_train_reports_each_fold(self, trained):
+        folder, _, report = trained
+        assert [(row["mode"], row["fold"]) for row in report["runs"]] == [("lh", 0), ("lh", 1), ("x", 0), ("x", 1)]
+        for row in report["runs"]:
+            assert {"mode", "model", "fold", "path", "map3", "epochs", "seconds", "clips_per_second"} <= set(row)
+            fold = Path(row["path"])
+            assert fold == folder / "runs" / "notebook" / row["mode"] / f"fold-{row['fold']}"
+            assert {"model.safetensors", "model.json", "history.csv", "oof.csv"} <= {
+                path.name for path in fold.iterdir()
+            }
+            assert list(fold.glob("events.out.tfevents.*"))
+            assert row["epochs"] == 2
+            assert 0 <= row["map3"] <= 1
+
+    def test_a_finished_fold_is_kept_and_other_settings_are_refused(self, trained, shared_corpus):
+        _, places, report = trained
+        again = run_json("train", shared_corpus, "--folds", 2, "--epochs", 2, *places)
+        assert all(row["kept"] for row in again["runs"])
+        assert [row["map3"] for row in again["runs"]] == [row["map3"] for row in report["runs"]]
+        result = run("train", shared_corpus, "--folds", 2, "--epochs", 3, *places, exit_code=1)
+        assert "recipe.epochs 2 → 3" in result.stderr
+
+    def test_predict_writes_a_submission_and_evaluate_scores_it(self, trained, shared_corpus):
+        _, places, _ = trained
+        report = run_json("predict", shared_corpus, *places, "--probabilities", "p.csv")
+        assert {"out", "clips", "models", "quarantined", "seconds"} <= set(report)
+        assert (report["out"], report["clips"], report["models"]) == ("submission.csv", 6, 4)
+        table = pd.read_csv("submission.csv")
+        assert list(table.columns) == ["fname", "label"]
+        assert all(set(row.split()) == set(CLASSES) for row in table["label"])
+        probabilities = pd.read_csv("p.csv")
+        assert list(probabilities.columns) == ["fname", *CLASSES]
+        np.testing.assert_allclose(probabilities[list(CLASSES)].sum(axis=1), 1, atol=5e-6)
+        best = probabilities[list(CLASSES)].idxmax(axis=1).tolist()
+        assert [row.split()[0] for row in table["label"]] == best
+        scores = run_json("evaluate", "submission.csv", shared_corpus)
+        assert {"map3", "map3_se", "accuracy", "clips", "by_usage", "by_class"} <= set(scores)
+        assert scores["clips"] == 6
+        assert scores == run_json("evaluate", "p.csv", shared_corpus)
+        assert "mAP@3" in run("evaluate", "submission.csv", shared_corpus).stdout
+
+    def test_out_of_fold_predictions_can_be_scored(self, trained, shared_corpus):
+        _, _, report = trained
+        row = report["runs"][0]
+        scores = run_json("evaluate", Path(row["path"]) / "oof.csv", shared_corpus)
+        assert scores["map3"] == pytest.approx(row["map3"])
+
+    def test_an_empty_test_clip_gets_the_most_frequent_classes(self, trained, shared_corpus, tmp_path):
+        _, places, _ = trained
+        copy = shutil.copytree(shared_corpus, tmp_path / "copy")
+        soundfile.write(copy / "audio" / "hum-10.wav", np.zeros(0), 16_000)
+        result = run("predict", copy, *places)
+        assert "hum-10.wav: holds no samples" in result.stderr
+        assert "most frequent" in result.stderr
+        assert "hum-10.wav" in pd.read_csv("submission.csv")["fname"].tolist()
+        run("predict", copy, *places, "--strict", exit_code=3)
+
+    def test_the_lines_of_the_card(self, corpus):
+        run("featurize", "--mode", "lh", "--jobs", 1)
+        run("train", "--fold", 3, "--epochs", 1)
+        assert [str(path) for path in Path("runs").glob("*/*")] == ["runs/notebook/lh"]
+        run("predict")
+        assert len(pd.read_csv("submission.csv")) == 6
+
+    def test_predict_without_a_run_says_what_to_do(self, corpus):
+        assert "run cli train" in run("predict", exit_code=1).stderr
+
+    def test_several_runs_must_be_told_apart(self, trained, shared_corpus, tmp_path):
+        folder, _, _ = trained
+        for name in ("a", "b"):
+            shutil.copytree(folder / "runs" / "notebook", tmp_path / "runs" / name)
+        assert "choose one with --run: a, b" in run("predict", shared_corpus, exit_code=1).stderr
+
+    def test_a_tampered_checkpoint_ends_with_4(self, trained, shared_corpus, tmp_path):
+        folder, _, _ = trained
+        shutil.copytree(folder / "runs", tmp_path / "runs")
+        path = tmp_path / "runs" / "notebook" / "lh" / "fold-0" / "model.safetensors"
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+        result = run("predict", shared_corpus, "--store", folder / "features", exit_code=4)
+        assert "model.safetensors" in result.stderr
+
+    @pytest.mark.parametrize("fold", ["five", "-1", "1.5"])
+    def test_a_wrong_fold_is_wrong_usage(self, corpus, fold):
+        run("train", corpus, "--fold", fold, "--mode", "x", exit_code=2)
+
+    def test_a_fold_that_is_not_there_is_an_error(self, corpus):
+        assert "--fold must be from 0 to 4" in run("train", corpus, "--fold", 5, "--mode", "x", exit_code=1).stderr
+
+
+class TestCorpusAndCache:
+    def test_corpus_info(self, shared_corpus):
+        report = run_json("corpus", "info", shared_corpus)
+        assert report["clips"] == {"train": 30, "test": 6, "total": 36}
+        assert "36" in run("corpus", "info", shared_corpus).stdout
+
+    def test_corpus_synth_makes_the_same_corpus_again(self):
+        run("corpus", "synth", "made", "--clips", 82, "--jobs", 1)
+        info = run_json("corpus", "info", "made")
+        assert len(info["classes"]) == 41
+        assert info["layout"] == "zenodo"
+        assert info["problems"] == []
+
+    def test_cache_info_and_verify(self, trained):
+        folder, _, _ = trained
+        report = run_json("cache", "info", "--store", folder / "features")
+        assert [row["mode"] for row in report["modes"]] == ["lh", "x"]
+        report = run_json("cache", "verify", "--store", folder / "features")
+        assert report["ok"] is True
+        assert report["bad"] == []
+        assert report["shards"] >= 2
+
+    @pytest.mark.parametrize("command", ["info", "verify"])
+    def test_no_store_says_what_to_do(self, command):
+        assert "run cli featurize" in run("cache", command, exit_code=1).stderr
+
+
+class TestInterruption:
+    def interrupt(self, args, until, tmp_path):
+        process = subprocess.Popen(
+            [*CLI, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
+        )
+        deadline = time.monotonic() + 120
+        while not until() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+        return process.returncode, stderr.decode()
+
+    @pytest.mark.parametrize("jobs", [1, 2])
+    def test_featurize_ends_with_130_and_goes_on(self, tmp_path, jobs):
+        make_corpus(tmp_path / "data", train=150, test=10)
+
+        def a_shard():
+            return list(tmp_path.glob("features/*/shard-*.h5"))
+
+        code, stderr = self.interrupt(["featurize", "--jobs", jobs], a_shard, tmp_path)
+        assert code == 130, stderr
+        assert "Traceback" not in stderr
+        assert "Interrupted" in stderr
+        assert list(tmp_path.glob("features/*/.*.part")) == []
+        kept = a_shard()
+        report = run_json("featurize", "--jobs", 1)
+        assert report["modes"]["lh"]["kept"] > 0
+        assert report["modes"]["lh"]["computed"] + report["modes"]["lh"]["kept"] == 480
+        run("featurize", "--jobs", 1, "--store", "undisturbed")
+        for path in kept:
+            assert path.read_bytes() == (Path("undisturbed") / path.relative_to(tmp_path / "features")).read_bytes()
+
+    def test_train_keeps_the_last_epoch_and_resumes(self, corpus, tmp_path):
+        run("featurize", "--mode", "x", "--jobs", 1)
+        history = tmp_path / "runs" / "notebook" / "x" / "fold-0" / "history.csv"
+
+        def some_epochs():
+            return history.exists() and history.read_text().count("\n") > 2
+
+        args = ["train", "--fold", 0, "--epochs", 400, "--jobs", 1]
+        code, stderr = self.interrupt(args, some_epochs, tmp_path)
+        assert code == 130, stderr
+        assert "Traceback" not in stderr
+        done = history.read_text().count("\n") - 1
+        result = run(*args, exit_code=1)
+        assert f"was stopped after epoch {done} of 400: give --resume" in result.stderr
+        report = run_json(*args[:-4], "--epochs", 400, "--jobs", 1, "--resume", "--limit-minutes", 0.01)
+        assert report["runs"][0]["epochs"] > done
+
+
+def test_the_lock_is_free_after_a_command(corpus):
+    run("featurize", corpus, "--mode", "x", "--jobs", 1)
+    with StoreLock(Path("features")):
+        pass
