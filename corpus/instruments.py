@@ -89,9 +89,9 @@ class Tone:
     vibrato_hz: Range = (5.0, 6.0)
     vibrato_cents: Range = (0.0, 4.0)
     tremolo: Range = (0.0, 0.05)
-    swell: Range = (0.0, 0.1)
+    swell: Range = (0.0, 0.0)
     scoop_cents: Range = (0.0, 0.0)
-    breath: Range = (0.0, 0.01)
+    breath: Range = (0.0, 0.0)
 
 
 def pitch_curve(studio: Studio, tone: Tone, f0_hz: float, trembling: Curve) -> Curve:
@@ -105,27 +105,28 @@ def pitch_curve(studio: Studio, tone: Tone, f0_hz: float, trembling: Curve) -> C
     return f0_hz * cents(depth * grown * trembling - scoop * (1 - ends) ** 2)
 
 
+def swelling(studio: Studio, phase: Curve, f0_max_hz: float, amplitudes: Amplitudes, swell: float) -> Wave:
+    """Return a tone that opens to its full spectrum in the middle: dark and bright, mixed along an arch."""
+    bright = partials(studio, phase, f0_max_hz, amplitudes)
+    if swell == 0:
+        return bright
+    dark = partials(studio, phase, f0_max_hz, amplitudes[:3] * rolloff(3, 2.0))
+    arch = np.float32(swell) * (np.sin(np.pi * np.arange(len(phase)) / len(phase)) ** 2).astype(np.float32)
+    return bright * arch + dark * (1 - arch) * np.float32(0.6)
+
+
 def sustained_note(studio: Studio, tone: Tone, amplitudes: Amplitudes, f0_hz: float, seconds: float) -> Wave:
     """Return one note of a sustained instrument, peak about 1."""
     n_samples = studio.samples(seconds)
     trembling = wobble(studio, n_samples, studio.between(*tone.vibrato_hz))
     f0 = pitch_curve(studio, tone, f0_hz, trembling)
-    phase = turns(studio, f0)
-    bright = partials(studio, phase, float(f0.max()), amplitudes)
-    swell = studio.between(*tone.swell)
-    if swell > 0.15:
-        arch = (np.sin(np.pi * np.arange(n_samples) / n_samples) ** 2).astype(np.float32)
-        dark = partials(studio, phase, float(f0.max()), amplitudes[:3] * rolloff(len(amplitudes[:3]), 2.0))
-        bright = bright * arch * swell + dark * (1 - swell * arch) * np.float32(0.6)
-    loudness = 1 + studio.between(*tone.tremolo) * trembling.astype(np.float32)
-    breath = studio.between(*tone.breath)
-    if breath > 0.01:
-        bright = bright + np.float32(breath) * unit(shaped(studio, studio.noise(n_samples), f0_hz, 6 * f0_hz, 1.0))
-    return (
-        bright
-        * loudness
-        * fade(studio, n_samples, studio.between(*tone.attack_seconds), studio.between(*tone.release_seconds))
-    )
+    wave = swelling(studio, turns(studio, f0), float(f0.max()), amplitudes, studio.between(*tone.swell))
+    breath = np.float32(studio.between(*tone.breath))
+    if breath > 0:
+        wave = wave + breath * unit(shaped(studio, studio.noise(n_samples), f0_hz, 6 * f0_hz, 1.0))
+    wave *= 1 + np.float32(studio.between(*tone.tremolo)) * trembling.astype(np.float32)
+    wave *= fade(studio, n_samples, studio.between(*tone.attack_seconds), studio.between(*tone.release_seconds))
+    return wave
 
 
 def phrase(studio: Studio, seconds: float, tone: Tone) -> Wave:

@@ -19,13 +19,12 @@ from corpus.waves import (
     times,
     turns,
     unit,
-    wobble,
 )
 
 BAR_RATIOS = (1.0, 2.756, 5.404, 8.933)
-"""Transverse modes of a free bar (Fletcher & Rossing, The Physics of Musical Instruments, section 2.15)."""
-TUBE_RATIOS = (0.81, 2.25, 4.0, 6.25, 9.0, 12.25)
-"""Modes of a tubular chime above its strike note: squares of 9 : 15 : 20 … over 100, about (n + 1/2)^2."""
+"""Transverse modes of a free bar (Fletcher and Rossing, The Physics of Musical Instruments, on bars)."""
+TUBE_RATIOS = tuple(k * k / 40.5 for k in (5, 7, 9, 11, 13))
+"""Modes 2 to 6 of a free tube go as squares of odd numbers; 1 is the note heard, half of mode 4 (same book)."""
 
 
 def struck(
@@ -175,13 +174,14 @@ def keys_jangling(studio: Studio, seconds: float) -> Wave:
     """Return a bunch of keys shaken: irregular pings of hard little bars, in waves of density."""
     canvas = silence(studio, seconds)
     keys = [studio.octaves(1800, 6500) for _ in range(8)]
-    shake = wobble(studio, 1000, 1000 * studio.between(1.0, 2.5) / seconds * seconds / 22.7, 0.2)
-    for at in np.cumsum(studio.rng.exponential(0.03, int(seconds / 0.03))):
-        if at < seconds and studio.chance(0.15 + 0.85 * float(shake[int(at / seconds * 999)] > 0)):
+    shake_hz, lag = studio.between(1.0, 2.5), studio.between(0, 1)
+    for at in times(studio, seconds, 0.03, 0.8):
+        shaken = np.sin(2 * np.pi * (shake_hz * at + lag)) > 0
+        if studio.chance(1.0 if shaken else 0.15):
             ping = struck(
                 studio, 0.14, keys[studio.whole(0, 7)], (1.0, 1.9, 2.756, 5.4), studio.octaves(0.06, 0.2), 0.3
             )
-            place(studio, canvas, ping, float(at), studio.octaves(0.1, 1))
+            place(studio, canvas, ping, at, studio.octaves(0.1, 1))
     return canvas
 
 

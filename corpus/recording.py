@@ -9,16 +9,18 @@ import numpy.typing as npt
 
 from corpus.waves import Studio, Wave, fast_length
 
-SOUND_TILT_DB = 2.0
+SOUND_TILT_DB = 1.5
 """Standard deviation of the slope, in dB an octave, that a microphone and its place give to a sound."""
-SOUND_KNOTS_DB = 4.0
+SOUND_KNOTS_DB = 3.0
 """Standard deviation of the octave bands around that slope."""
 NOISE_TILT_DB = 2.5
 NOISE_KNOTS_DB = 5.0
-SNR_DB = (10.0, 45.0)
+SNR_DB = (12.0, 50.0)
 """Range of the sound's level over the background's."""
 LEVEL_DB = (-24.0, -0.5)
 """Range of the recording's peak below full scale."""
+T60_SECONDS = (0.08, 0.9)
+"""Range of the room's reverberation time."""
 WET_DB = (-30.0, -6.0)
 """Range of the room's energy beside the direct sound's."""
 
@@ -43,10 +45,9 @@ def band_db(studio: Studio) -> Grid:
     return -20 * (np.log10(1 + (low_hz / frequency_hz) ** 4) + np.log10(1 + (frequency_hz / high_hz) ** 8))
 
 
-def room(studio: Studio, n_fft: int) -> npt.NDArray[np.complex64]:
+def room(studio: Studio, n_fft: int, t60_seconds: float) -> npt.NDArray[np.complex64]:
     """Return a room's transfer function [n_fft // 2 + 1]: the direct sound and a decaying tail."""
-    t60 = studio.octaves(0.08, 0.9)
-    n_tail = min(n_fft, studio.samples(t60))
+    n_tail = studio.samples(t60_seconds)
     fading = np.exp(np.float32(-6.9) * np.arange(n_tail, dtype=np.float32) / np.float32(n_tail))
     tail = studio.noise(n_tail) * fading
     tail *= np.float32(10 ** (studio.between(*WET_DB) / 20) / (np.linalg.norm(tail) + 1e-9))
@@ -74,12 +75,13 @@ def record(studio: Studio, dry: Wave, *, before_seconds: float, after_seconds: f
     """
     before, after = round(before_seconds * studio.sample_rate_hz), round(after_seconds * studio.sample_rate_hz)
     n_samples = before + len(dry) + after
-    n_fft = fast_length(n_samples + studio.samples(0.3))
+    t60 = studio.octaves(*T60_SECONDS)
+    n_fft = fast_length(n_samples + studio.samples(t60))  # the tail must not come round to the beginning
     frequency_hz = np.arange(n_fft // 2 + 1, dtype=np.float32) * np.float32(studio.sample_rate_hz / n_fft)
     bins = np.clip(64 * np.log2(np.maximum(frequency_hz, 8) / np.float32(500)) + 384, 0, 768).astype(np.int32)
     device_db = band_db(studio)
     gain_db = device_db + colour_db(studio, tilt_db=SOUND_TILT_DB, knots_db=SOUND_KNOTS_DB)
-    sound = np.fft.rfft(np.pad(dry, (before, n_fft - before - len(dry)))) * room(studio, n_fft)
+    sound = np.fft.rfft(np.pad(dry, (before, n_fft - before - len(dry)))) * room(studio, n_fft, t60)
     sound *= (10 ** (gain_db / 20)).astype(np.float32)[bins]
     noise_db = device_db + colour_db(studio, tilt_db=NOISE_TILT_DB, knots_db=NOISE_KNOTS_DB)
     noise = background(studio, len(bins)) * (10 ** (noise_db / 20)).astype(np.float32)[bins]
