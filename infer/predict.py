@@ -3,10 +3,11 @@
 Conventions
 -----------
 Probabilities are a table: ``fname`` and one column a class, in the run's order; one row a clip asked for, in its
-order. The mean is the rooted geometric one: over windows, then folds, then modes. A clip without frames gets the
-class prior.
+order. The mean is the rooted geometric one: over windows, then folds, then modes. A clip that has frames in some
+modes only is joined over these; one without any gets the class prior.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -19,7 +20,7 @@ from infer.ensemble import geometric_mean
 from train.checkpoint import Checkpoint
 from train.dataset import WindowDataset
 from train.device import Engine
-from train.scores import clip_log_probabilities
+from train.scores import clip_log_probabilities, renormalise
 
 
 def predict_clips(
@@ -37,7 +38,8 @@ def predict_clips(
     names : sequence of str
         Clips to predict.
     readers : mapping of {str: StoreReader}
-        Mode → the clips that have frames.
+        Mode → the clips that have frames, in any order; a mode in which none has may be left out, and clips that are
+        not in ``names`` do not matter.
     run : mapping of {str: sequence of Checkpoint}
         Mode → networks; see ``infer.runs.load_run``.
 
@@ -50,32 +52,40 @@ def predict_clips(
     classes: list[str] = first["classes"]
     prior = np.asarray(first["prior"], np.float64)
     probabilities = np.tile(prior / prior.sum(), (len(names), 1))
-    total, done = sum(map(len, run.values())), 0
-    by_mode = []
+    steps = itertools.count(1)
+    n_networks = sum(map(len, run.values()))
+    total, n_modes = np.zeros_like(probabilities), np.zeros(len(names), np.int64)
     for mode, checkpoints in run.items():
+        rows, clips = _places(names, readers.get(mode))
         by_fold = []
         for checkpoint in checkpoints:
-            by_fold.append(_network_log_probabilities(checkpoint, readers[mode], engine))
-            done += 1
+            if clips:
+                by_fold.append(_network_log_probabilities(checkpoint, readers[mode], clips, engine))
             if progress:
-                progress("predict", done, total)
-        by_mode.append(geometric_mean(by_fold))
-    joined = geometric_mean(by_mode)
-    row_of = {name: row for row, name in enumerate(names)}
-    rows = [row_of[name] for name in next(iter(readers.values())).names]
-    probabilities[rows] = np.exp(joined)
+                progress("predict", next(steps), n_networks)
+        if clips:
+            total[rows] += geometric_mean(by_fold)
+            n_modes[rows] += 1
+    known = n_modes > 0
+    probabilities[known] = np.exp(renormalise(total[known] / n_modes[known, None]))
     table = pd.DataFrame(probabilities, columns=classes)
     table.insert(0, "fname", list(names))
     return table
 
 
-def _network_log_probabilities(checkpoint: Checkpoint, reader: StoreReader, engine: Engine) -> NDArray[np.float64]:
+def _places(names: Sequence[str], reader: StoreReader | None) -> tuple[list[int], list[int]]:
+    """Return the rows of ``names`` that have frames, and where these stand in the reader."""
+    stored = {name: clip for clip, name in enumerate(reader.names)} if reader else {}
+    rows = [row for row, name in enumerate(names) if name in stored]
+    return rows, [stored[names[row]] for row in rows]
+
+
+def _network_log_probabilities(
+    checkpoint: Checkpoint, reader: StoreReader, clips: Sequence[int], engine: Engine
+) -> NDArray[np.float64]:
     info = checkpoint.info
     dataset = WindowDataset(
-        reader,
-        range(len(reader)),
-        window_frames=info["window_frames"],
-        overlap=info["recipe"]["window_overlap"],
+        reader, clips, window_frames=info["window_frames"], overlap=info["recipe"]["window_overlap"]
     )
     model = checkpoint.model.to(engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return clip_log_probabilities(model, dataset, engine)

@@ -3,14 +3,13 @@
 Source: the competition's evaluation page; file names and the order of rows are those of ``sample_submission.csv``.
 """
 
-import os
-import uuid
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from cache.errors import InputError
+from train.checkpoint import write_atomically
 from train.metrics import top_classes
 
 N_LABELS = 3
@@ -26,7 +25,7 @@ def to_submission(probabilities: pd.DataFrame) -> pd.DataFrame:
     """
     classes = [name for name in probabilities.columns if name != "fname"]
     for name in classes:
-        if " " in name:
+        if name.split() != [name]:
             message = f"class names in a submission must hold no space; got {name!r}: rename it, or use --probabilities"
             raise InputError(message)
     best = top_classes(probabilities[classes].to_numpy(np.float64), N_LABELS)
@@ -35,17 +34,11 @@ def to_submission(probabilities: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Write a table so that an interruption leaves the old file or none; floats with six digits."""
+    """Write a table so that an interruption leaves the old file or none; floats with nine digits."""
     if path.is_dir():
         message = f"--out must name a file; {path} is a folder"
         raise InputError(message)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        table.to_csv(part, index=False, lineterminator="\n", float_format="%.6f")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_atomically(path, lambda part: table.to_csv(part, index=False, lineterminator="\n", float_format="%.9g"))
 
 
 def check_against_sample(submission: pd.DataFrame, sample: Path) -> None:
@@ -65,6 +58,6 @@ def check_against_sample(submission: pd.DataFrame, sample: Path) -> None:
     if len(names) != len(expected):
         message = f"the submission must have the {len(expected)} rows of {sample}; got {len(names)}"
         raise InputError(message)
-    if not submission["label"].str.split().str.len().between(1, N_LABELS).all():
+    if not all(1 <= len(text.split()) <= N_LABELS for text in submission["label"]):
         message = f"each row of the submission must hold one to {N_LABELS} labels"
         raise InputError(message)

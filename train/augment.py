@@ -26,7 +26,7 @@ def mixup(
     gamma = torch._standard_gamma(torch.full((2, len(x)), alpha), generator)
     share = (gamma[0] / gamma.sum(dim=0)).to(x.device)
     share_x, share_y = share[:, None, None], share[:, None]
-    return other_x + share_x * (x - other_x), other_y + share_y * (y - other_y)
+    return torch.lerp(other_x, x, share_x), torch.lerp(other_y, y, share_y)
 
 
 def shift_and_flip(x: Tensor, *, max_shift: float, flip: bool, generator: torch.Generator) -> Tensor:
@@ -46,7 +46,7 @@ def shift_and_flip(x: Tensor, *, max_shift: float, flip: bool, generator: torch.
     return x[window, frame.to(x.device)]
 
 
-_TRIES = 20  # a rectangle fits with probability 0.3 or more, so that 20 tries miss once in a thousand
+_TRIES = 128  # a rectangle fits X windows (301 × 48) with probability 0.07: all tries miss once in 15,000 windows
 
 
 def erase(x: Tensor, *, probability: float, generator: torch.Generator) -> Tensor:

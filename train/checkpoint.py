@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,23 @@ from train.models import AlexNetLike
 MODEL = "model.safetensors"
 INFO = "model.json"
 FORMAT_VERSION = 1
-_REQUIRED = ("classes", "mode", "fingerprint", "model", "fold", "epoch", "prior", "sha256")
+_REQUIRED = {
+    "classes": list,
+    "mode": dict,
+    "fingerprint": str,
+    "model": dict,
+    "recipe": dict,
+    "window_frames": int,
+    "fold": int,
+    "epoch": int,
+    "map3": float,
+    "map3_se": float | None,
+    "seconds": float,
+    "training_windows": int,
+    "prior": list,
+    "sha256": str,
+}
+_LAST = {"model": dict, "optimizer": dict, "epoch": int, "seconds": float, "settings": dict}
 
 
 @dataclass(frozen=True)
@@ -81,16 +97,18 @@ def read_info(folder: Path) -> dict[str, Any] | None:
     except ValueError as error:
         message = f"{path} must be JSON ({error}); train this fold anew with --force"
         raise IntegrityError(message) from error
-    missing = [key for key in _REQUIRED if not isinstance(info, dict) or key not in info]
-    if missing:
-        message = f"{path} lacks {', '.join(missing)}; train this fold anew with --force"
+    version = info.get("format") if isinstance(info, dict) else None
+    if version != FORMAT_VERSION:
+        message = f"{path} has format {version}, this version reads {FORMAT_VERSION}; train anew with --force"
         raise IntegrityError(message)
-    if info.get("format") != FORMAT_VERSION:
-        message = (
-            f"{path} has format {info.get('format')}, this version reads {FORMAT_VERSION}; train anew with --force"
-        )
+    if wrong := _wrong_keys(info, _REQUIRED):
+        message = f"{path} lacks a proper {', '.join(wrong)}; train this fold anew with --force"
         raise IntegrityError(message)
     return dict(info)
+
+
+def _wrong_keys(values: Mapping[str, Any], kinds: Mapping[str, Any]) -> list[str]:
+    return [key for key, kind in kinds.items() if key not in values or not isinstance(values[key], kind)]
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -117,13 +135,22 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             raise IntegrityError(message)
         model = AlexNetLike.from_settings(info["model"])
         model.load_state_dict(safetensors.torch.load(data))
+        _check_classes(info)
     except FileNotFoundError as error:
         message = f"{path} is missing beside {INFO}; train this fold anew with --force"
         raise IntegrityError(message) from error
     except (safetensors.SafetensorError, RuntimeError, ValueError) as error:
-        message = f"{path} does not hold the network of {INFO} ({error}); train this fold anew with --force"
+        reason = " ".join(str(error).split())  # torch's run over several lines
+        message = f"{path} does not hold the network of {INFO} ({reason}); train this fold anew with --force"
         raise IntegrityError(message) from error
     return Checkpoint(model.eval(), info, folder)
+
+
+def _check_classes(info: Mapping[str, Any]) -> None:
+    n_classes = info["model"]["n_classes"]
+    if not len(set(info["classes"])) == len(info["classes"]) == len(info["prior"]) == n_classes:
+        message = f"{len(info['classes'])} classes and {len(info['prior'])} prior shares for {n_classes} scores"
+        raise ValueError(message)
 
 
 def save_last(folder: Path, state: dict[str, Any]) -> None:
@@ -144,7 +171,11 @@ def load_last(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        return state
+        wrong = _wrong_keys(state, _LAST)
     except Exception as error:  # torch raises many kinds for a damaged file
         message = f"{path} cannot be resumed from ({type(error).__name__}); start this fold anew with --force"
         raise IntegrityError(message) from error
+    if wrong:
+        message = f"{path} lacks a proper {', '.join(wrong)}; start this fold anew with --force"
+        raise IntegrityError(message)
+    return state

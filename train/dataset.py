@@ -19,32 +19,47 @@ from cache import StoreReader
 from cache.errors import InputError
 
 
-def window_starts(n_frames: int, *, window_frames: int, overlap: float) -> NDArray[np.int64]:
-    """Return the first frame of each window of a clip.
+def window_starts(
+    n_frames: NDArray[np.int64], *, window_frames: int, overlap: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return of each window its clip and its first frame.
 
     Windows step by ``(1 - overlap)`` of their length while they fit, then a last one ends with the clip, so that
     every frame is in a window. (The origin lost up to 238 frames at the end of a clip.)
 
     Parameters
     ----------
-    n_frames : int >= window_frames
+    n_frames : ndarray [shape=(n_clips,), int64]
+        Frames of each clip, ``window_frames`` or more.
     window_frames : int > 0
     overlap : float in [0, 1)
+
+    Returns
+    -------
+    clip, start : ndarray [shape=(n_windows,), int64]
+        Clip by clip, from 0; starts rise within a clip.
 
     Raises
     ------
     InputError
-        If the clip is shorter than a window.
+        If a clip is shorter than a window.
     """
-    if n_frames < window_frames:
-        message = f"a clip must hold at least a window of {window_frames} frames; got {n_frames}"
+    last = np.asarray(n_frames, np.int64) - window_frames
+    if (last < 0).any():
+        message = f"a clip must hold at least a window of {window_frames} frames; got {last.min() + window_frames}"
         raise InputError(message)
     step = max(1, int(window_frames * (1 - overlap)))
-    return np.append(np.arange(0, n_frames - window_frames, step), n_frames - window_frames)
+    counts = 1 + -(-last // step)  # the first window, and as many steps as reach the last start
+    clip = np.repeat(np.arange(len(last)), counts)
+    nth = np.arange(len(clip)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return clip, np.minimum(nth * step, last[clip])
 
 
 class WindowDataset(Dataset[tuple[Tensor, int]]):
     """The windows of some clips of a store.
+
+    What ``__getitems__`` gives is a batch already: a ``DataLoader`` needs ``collate_fn=default_convert`` (of
+    ``torch.utils.data``), which leaves it as it is.
 
     Parameters
     ----------
@@ -65,11 +80,9 @@ class WindowDataset(Dataset[tuple[Tensor, int]]):
         self._reader = reader
         self._rows = np.asarray(clips, np.int64)
         self._window_frames = window_frames
-        lengths = reader.n_frames[self._rows]
-        starts = [window_starts(int(n), window_frames=window_frames, overlap=overlap) for n in lengths]
         self.n_clips = len(self._rows)
-        self.clip = np.repeat(np.arange(self.n_clips), [len(s) for s in starts])
-        self._start = np.concatenate(starts) if starts else np.zeros(0, np.int64)
+        lengths = reader.n_frames[self._rows]
+        self.clip, self._start = window_starts(lengths, window_frames=window_frames, overlap=overlap)
 
     def __len__(self) -> int:
         return len(self.clip)

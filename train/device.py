@@ -48,7 +48,7 @@ def pick_engine(device: str = "auto") -> Engine:
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         chosen = torch.device(device)
-        torch.empty(1, device=chosen)
+        torch.zeros(1, device=chosen).item()  # device "meta" exists, and holds no numbers
     except (RuntimeError, AssertionError) as error:
         message = f"--device {device!r} is not to be had here ({str(error).splitlines()[0]}); use auto or cpu"
         raise InputError(message) from error
@@ -57,9 +57,9 @@ def pick_engine(device: str = "auto") -> Engine:
 
 def _has_fast_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return False
     # torch 2.6–2.10 lack get_capabilities; there the slower float32 is right everywhere.
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))

@@ -45,10 +45,14 @@ def assign_folds(clips: pd.DataFrame, *, n_folds: int, seed: int) -> NDArray[np.
     verified = clips["manually_verified"].fillna(value=True).astype(int)
     stratum = (clips["label"].astype(str) + "/" + verified.astype(str)).to_numpy()
     groups = clips["group"]
-    if groups.notna().any():
-        alone = pd.Series([f"\0{name}" for name in clips["fname"]], index=clips.index)
-        return _split(StratifiedGroupKFold, stratum, n_folds, seed, groups.where(groups.notna(), alone).to_numpy())
-    return _split(StratifiedKFold, stratum, n_folds, seed, None)
+    if groups.isna().all():
+        return _split(StratifiedKFold, stratum, n_folds, seed, None)
+    alone = pd.Series([f"\0{name}" for name in clips["fname"]], index=clips.index)
+    groups = groups.where(groups.notna(), alone)
+    if groups.nunique() < n_folds:
+        message = f"--folds must be up to the number of groups ({groups.nunique()}); got {n_folds}"
+        raise InputError(message)
+    return _split(StratifiedGroupKFold, stratum, n_folds, seed, groups.to_numpy())
 
 
 def _given_folds(clips: pd.DataFrame) -> NDArray[np.int64]:
@@ -74,7 +78,7 @@ def _split(
 ) -> NDArray[np.int64]:
     folds = np.full(len(stratum), -1, np.int64)
     if np.unique(stratum, return_counts=True)[1].max() < n_folds:
-        stratum = np.zeros(len(stratum), dtype=object)  # every stratum is too small to be spread: plain folds
+        stratum = np.full(len(stratum), "all", dtype=object)  # every stratum is too small to be spread: plain folds
     with warnings.catch_warnings():
         # A stratum with fewer clips than folds is spread as far as it goes, which is what is wanted.
         warnings.filterwarnings("ignore", message="The least populated class")
@@ -82,6 +86,6 @@ def _split(
         for fold, (_, held) in enumerate(parts):
             folds[held] = fold
     if len(set(folds.tolist())) != n_folds:
-        message = f"--folds {n_folds} is more than the groups of the corpus allow; ask for fewer"
+        message = f"--folds {n_folds} leaves a fold empty, as groups stay together; ask for fewer, or another --seed"
         raise InputError(message)
     return folds

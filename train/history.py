@@ -1,6 +1,7 @@
 """Progress of folds in training, read from their ``history.csv``, wherever they are trained."""
 
 import csv
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,22 +18,21 @@ def read_progress(jobs: Sequence[FoldJob]) -> tuple[int, int, str]:
     """
     done, newest, note = 0, 0.0, ""
     for job in jobs:
-        path = job.folder / "history.csv"
-        row = _last_row(path)
+        row, changed = _last_row(job.folder / "history.csv")
         if row is None:
             continue
         done += int(row["epoch"])
-        changed = path.stat().st_mtime
         if changed > newest:
             newest, note = changed, f"{job.title} loss {float(row['loss']):.3f} mAP@3 {float(row['map3']):.3f}"
     return done, sum(job.recipe.epochs for job in jobs), note
 
 
-def _last_row(path: Path) -> dict[str, str] | None:
-    """Return the last whole line as a row; a line that is being written does not count."""
+def _last_row(path: Path) -> tuple[dict[str, str] | None, float]:
+    """Return the last whole line as a row, and when the file changed; a line that is being written does not count."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text, changed = file.read(), os.fstat(file.fileno()).st_mtime
     except FileNotFoundError:
-        return None
+        return None, 0.0
     rows = list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
-    return rows[-1] if rows else None
+    return (rows[-1] if rows else None), changed

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from cache import StoreReader
-from cache.errors import EarmarkError
+from cache.errors import EarmarkError, IntegrityError
 from train import augment
 from train.checkpoint import load_last, save_checkpoint, save_last, write_atomically
 from train.dataset import WindowDataset, balanced_draw
@@ -66,7 +66,7 @@ class FoldJob:
     threads : int > 0
     device : str
     seconds_limit : float
-        Stop after the epoch in which this much time is used.
+        Stop after the epoch in which this much time is used; one epoch is trained at least.
     """
 
     folder: Path
@@ -117,16 +117,20 @@ def train_fold(job: FoldJob) -> dict[str, Any]:
     Raises
     ------
     DivergedError
-        If the loss stops being a number.
+        If the loss, on the training folds or the held one, stops being a number.
+    IntegrityError
+        If ``last/`` is damaged.
     """
     from torch.utils.tensorboard import SummaryWriter
 
     torch.set_num_threads(job.threads)
     engine = pick_engine(job.device)
     windows, held = _datasets(job)
-    state = _start(job, windows, engine)
-    with SummaryWriter(str(job.folder), purge_step=state.epoch + 1) as board:
-        _train_epochs(job, state, windows, held, engine, board)
+    # Weights and dropout draw from torch's global generators, which are the caller's.
+    with torch.random.fork_rng([engine.device] if engine.device.type == "cuda" else []):
+        state = _start(job, windows, engine)
+        with SummaryWriter(str(job.folder), purge_step=state.epoch + 1) as board:
+            _train_epochs(job, state, windows, held, engine, board)
     return _finish(job, state, windows, held, engine)
 
 
@@ -148,19 +152,27 @@ def _start(job: FoldJob, windows: WindowDataset, engine: Engine) -> _State:
         n_classes=len(job.settings["classes"]),
         normalisation=Recipe.normalisation(head_only=mode["head_only"]),
     )
+    model.to(engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    state = _State(model, torch.optim.Adam(model.parameters(), lr=job.recipe.learning_rate))
+    if last := load_last(job.folder):
+        _resume(job, state, last)
+        return state
+    clear_fold(job.folder)
     if model.normalise.kind == "featurewise":
         model.normalise.fit(*windows.mean_and_std(_draw_weights(job.labels[~job.held][windows.clip])))
-    model.to(engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    # Keras's epsilon.
-    state = _State(model, torch.optim.Adam(model.parameters(), lr=job.recipe.learning_rate, eps=1e-7))
-    if last := load_last(job.folder):
+    return state
+
+
+def _resume(job: FoldJob, state: _State, last: dict[str, Any]) -> None:
+    try:
         state.model.load_state_dict(last["model"])
         state.optimizer.load_state_dict(last["optimizer"])
-        state.epoch, state.seconds = last["epoch"], last["seconds"]
-        _cut_history(job.folder, state.epoch)
-    else:
-        clear_fold(job.folder)
-    return state
+    except (RuntimeError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())  # torch's run over several lines
+        message = f"{job.folder / 'last'} is not of this network ({reason}); start this fold anew with --force"
+        raise IntegrityError(message) from error
+    state.epoch, state.seconds = last["epoch"], last["seconds"]
+    _cut_history(job.folder, state.epoch)
 
 
 def clear_fold(folder: Path) -> None:
@@ -189,22 +201,35 @@ def _train_epochs(
 ) -> None:
     saved_at = started = time.monotonic()
     before = state.seconds
-    while state.epoch < job.recipe.epochs and time.monotonic() - started < job.seconds_limit:
-        kept = _State(state.model, state.optimizer, state.epoch, state.seconds)
-        snapshot = _copy(kept.to_dict(job))
+    whole = _copy(state.to_dict(job))
+    while state.epoch < job.recipe.epochs:
         try:
-            loss = _train_epoch(job, state, windows, engine)
-            log_p = clip_log_probabilities(state.model, held, engine)
+            row = {"loss": _train_epoch(job, state, windows, engine), **_held_scores(job, state.model, held, engine)}
+            _refuse_diverged(job, state.epoch + 1, row)
+            state.seconds = before + time.monotonic() - started
+            _log(job, state, row, board)
+            state.epoch += 1  # whole from here on: its line in the history is written
+            if time.monotonic() - saved_at > _SAVE_SECONDS:
+                save_last(job.folder, state.to_dict(job))
+                saved_at = time.monotonic()
+            whole = _copy(state.to_dict(job))
         except KeyboardInterrupt:
-            save_last(job.folder, snapshot)
+            kept = whole if state.epoch == whole["epoch"] else state.to_dict(job)
+            if kept["epoch"]:
+                save_last(job.folder, kept)
             raise
-        state.epoch += 1
-        state.seconds = before + time.monotonic() - started
-        row = {"epoch": state.epoch, "loss": loss, **_score(job, log_p), "learning_rate": job.recipe.learning_rate}
-        _log(job.folder, {**row, "seconds": round(state.seconds, 2)}, board)
-        if time.monotonic() - saved_at > _SAVE_SECONDS:
-            save_last(job.folder, state.to_dict(job))
-            saved_at = time.monotonic()
+        if time.monotonic() - started > job.seconds_limit:
+            break
+
+
+def _refuse_diverged(job: FoldJob, epoch: int, row: dict[str, float]) -> None:
+    for name in ("loss", "valid_loss"):
+        if not math.isfinite(row[name]):
+            message = (
+                f"{job.title} diverged in epoch {epoch}: its {name} is {row[name]}; "
+                "try another --seed under another --run NAME"
+            )
+            raise DivergedError(message)
 
 
 def _copy(value: Any) -> Any:
@@ -219,13 +244,13 @@ def _train_epoch(job: FoldJob, state: _State, windows: WindowDataset, engine: En
     """Train one epoch: as many mixed windows as the training folds hold; return the mean loss."""
     recipe, seed = job.recipe, _epoch_seed(job, state.epoch + 1)
     generator = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed)  # dropout
+    torch.manual_seed(seed + 1)  # dropout; with one seed its masks would follow the generator's draws
     rng = np.random.default_rng(seed)
     labels = job.labels[~job.held]
     drawn = np.stack([balanced_draw(labels[windows.clip], len(windows), rng) for _ in range(2)])
     n_steps = max(1, round(len(windows) / recipe.batch_size))
     state.model.train()
-    total = 0.0
+    total = torch.zeros((), device=engine.device)  # a number would wait for the device at every step
     for pair in np.array_split(drawn, n_steps, axis=1):
         x, y = _mixed_batch(job, state.model, windows, pair, labels, engine, generator)
         with engine.autocast():
@@ -234,11 +259,8 @@ def _train_epoch(job: FoldJob, state: _State, windows: WindowDataset, engine: En
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         state.optimizer.step()
-        total += float(loss.detach()) * len(x)
-        if not math.isfinite(total):
-            message = f"{job.title} diverged in epoch {state.epoch + 1}: its loss is {total}; try another --seed"
-            raise DivergedError(message)
-    return total / drawn.shape[1]
+        total += loss.detach() * len(x)
+    return float(total) / len(windows)
 
 
 def _mixed_batch(
@@ -261,7 +283,8 @@ def _mixed_batch(
     return augment.erase(x, probability=recipe.erase_probability, generator=generator), y
 
 
-def _score(job: FoldJob, log_p: NDArray[np.float64]) -> dict[str, float]:
+def _held_scores(job: FoldJob, model: AlexNetLike, held: WindowDataset, engine: Engine) -> dict[str, float]:
+    log_p = clip_log_probabilities(model, held, engine)
     truth, counted = job.labels[job.held], job.scored[job.held]
     truth, log_p = truth[counted], log_p[counted]
     ap = average_precision_at_3(truth, top_classes(log_p))
@@ -272,16 +295,22 @@ def _score(job: FoldJob, log_p: NDArray[np.float64]) -> dict[str, float]:
     }
 
 
-def _log(folder: Path, row: dict[str, float], board: Any) -> None:
-    path = folder / "history.csv"
+def _log(job: FoldJob, state: _State, row: dict[str, float], board: Any) -> None:
+    row = {
+        "epoch": state.epoch + 1,
+        **row,
+        "learning_rate": job.recipe.learning_rate,
+        "seconds": round(state.seconds, 2),
+    }
+    for name in ("loss", "valid_loss", "map3", "accuracy", "learning_rate"):
+        board.add_scalar(name, row[name], row["epoch"])
+    path = job.folder / "history.csv"
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, HISTORY_COLUMNS, lineterminator="\n")
         if new:
             writer.writeheader()
         writer.writerow({name: round(row[name], 6) for name in HISTORY_COLUMNS})
-    for name in ("loss", "valid_loss", "map3", "accuracy", "learning_rate"):
-        board.add_scalar(name, row[name], row["epoch"])
 
 
 def _cut_history(folder: Path, epoch: int) -> None:
@@ -293,11 +322,16 @@ def _cut_history(folder: Path, epoch: int) -> None:
 
 
 def _finish(job: FoldJob, state: _State, windows: WindowDataset, held: WindowDataset, engine: Engine) -> dict[str, Any]:
+    save_last(job.folder, state.to_dict(job))
     log_p = clip_log_probabilities(state.model, held, engine)
     names = [job.reader.names[i] for i in np.flatnonzero(job.held)]
-    table = pd.DataFrame(np.exp(log_p), columns=job.settings["classes"]).round(6)
+    table = pd.DataFrame(np.exp(log_p), columns=job.settings["classes"])
     table.insert(0, "fname", names)
-    write_atomically(job.folder / "oof.csv", lambda part: table.to_csv(part, index=False, lineterminator="\n"))
+    # Nine digits, not nine places: small probabilities must not tie.
+    write_atomically(
+        job.folder / "oof.csv",
+        lambda part: table.to_csv(part, index=False, lineterminator="\n", float_format="%.9g"),
+    )
 
     counted = job.scored[job.held]
     ap = average_precision_at_3(job.labels[job.held][counted], top_classes(log_p[counted]))
@@ -317,10 +351,6 @@ def _finish(job: FoldJob, state: _State, windows: WindowDataset, held: WindowDat
         "seconds": round(state.seconds, 2),
         "versions": {"torch": torch.__version__, "numpy": np.__version__},
     }
-    if state.epoch < job.recipe.epochs:
-        save_last(job.folder, state.to_dict(job))
-    else:
-        shutil.rmtree(job.folder / "last", ignore_errors=True)
     save_checkpoint(job.folder, state.model, info)
     return summarise(job.folder, {**info, "model": state.model.settings})
 

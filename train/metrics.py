@@ -21,7 +21,7 @@ def validate(truth: ArrayLike, ranked: ArrayLike) -> tuple[NDArray[np.int64], ND
     Raises
     ------
     InputError
-        If ``truth`` is not [n], ``ranked`` not [n, ranks], or their lengths differ.
+        If ``truth`` is not [n], ``ranked`` not [n, ranks], their lengths differ, or a true class is negative.
     """
     truth, ranked = np.asarray(truth), np.asarray(ranked)
     if truth.ndim != 1 or ranked.ndim != 2 or len(truth) != len(ranked):
@@ -29,6 +29,9 @@ def validate(truth: ArrayLike, ranked: ArrayLike) -> tuple[NDArray[np.int64], ND
         raise InputError(message)
     if not (np.issubdtype(truth.dtype, np.integer) and np.issubdtype(ranked.dtype, np.integer)):
         message = f"truth and ranked must hold class indices; got {truth.dtype} and {ranked.dtype}"
+        raise InputError(message)
+    if (truth < 0).any():
+        message = f"true classes must be 0 or more (-1 is no class); got {truth.min()}"
         raise InputError(message)
     return truth, ranked
 
@@ -71,5 +74,5 @@ def mean_and_error(values: NDArray[np.float64]) -> tuple[float, float]:
 
 def accuracy(truth: ArrayLike, ranked: ArrayLike) -> float:
     """Return the share of clips whose first class is the true one; NaN for no clips."""
-    truth, ranked = validate(truth, ranked)
-    return float((ranked[:, 0] == truth).mean()) if len(truth) else math.nan
+    first = average_precision_at_3(truth, ranked) == 1.0
+    return float(first.mean()) if len(first) else math.nan

@@ -64,13 +64,12 @@ class RunPlan:
 
     jobs: list[FoldJob] = field(default_factory=list)
     kept: list[dict[str, Any]] = field(default_factory=list)
-    epochs_done: int = 0
 
 
 def plan_run(
     clips: pd.DataFrame, readers: Mapping[str, tuple[FeatureMode, StoreReader]], request: RunRequest
 ) -> RunPlan:
-    """Make the jobs of a run; trains nothing.
+    """Make the jobs of a run; trains nothing, but with ``force`` removes what the folds hold.
 
     Parameters
     ----------
@@ -85,7 +84,7 @@ def plan_run(
         If a fold is not there, the run has other settings, or a fold was stopped and neither resume nor force is
         asked.
     CorpusError
-        If the clips cannot be trained on: one class, or classes without a clip outside a fold.
+        If the clips cannot be trained on: one class, or a fold that leaves no clip to train on or to score.
     """
     classes = sorted(clips["label"].unique())
     if len(classes) < 2:
@@ -93,11 +92,14 @@ def plan_run(
         raise CorpusError(message)
     folds = assign_folds(clips, n_folds=request.n_folds, seed=request.seed)
     n_folds = int(folds.max()) + 1
+    chosen = _chosen(request.folds, n_folds)
+    # All jobs are made before the first is settled: an error must not come after folds were removed.
+    jobs = [
+        _job(clips, classes, folds, fold, mode, reader, request) for mode, reader in readers.values() for fold in chosen
+    ]
     plan = RunPlan()
-    for mode, reader in readers.values():
-        for fold in _chosen(request.folds, n_folds):
-            job = _job(clips, classes, folds, fold, mode, reader, request)
-            _settle(job, request, plan)
+    for job in jobs:
+        _settle(job, request, plan)
     return plan
 
 
@@ -121,6 +123,9 @@ def _job(
     request: RunRequest,
 ) -> FoldJob:
     rows = pd.Index(clips["fname"]).get_indexer(pd.Index(reader.names))
+    if (rows < 0).any():
+        message = f"every stored clip must be in the clip table; {reader.names[int(rows.argmin())]!r} is not"
+        raise InputError(message)
     table = clips.iloc[rows]
     labels = np.array([classes.index(label) for label in table["label"]], np.int64)
     verified = table["manually_verified"].fillna(value=False).to_numpy(bool)
@@ -189,14 +194,12 @@ def _settle(job: FoldJob, request: RunRequest, plan: RunPlan) -> None:
     if info and info["epoch"] >= job.recipe.epochs:
         plan.kept.append({**summarise(job.folder, info), "kept": True})
         return
-    if last:
-        if not request.resume:
-            message = (
-                f"{job.folder} was stopped after epoch {last['epoch']} of {job.recipe.epochs}: "
-                "give --resume to go on, or --force to start again"
-            )
-            raise InputError(message)
-        plan.epochs_done += last["epoch"]
+    if last and not request.resume:
+        message = (
+            f"{job.folder} was stopped after epoch {last['epoch']} of {job.recipe.epochs}: "
+            "give --resume to go on, or --force to start again"
+        )
+        raise InputError(message)
     plan.jobs.append(job)
 
 

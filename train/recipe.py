@@ -7,9 +7,11 @@ epoch.
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
+from cache.errors import InputError
 from train.models import Normalisation
 
 
@@ -34,6 +36,11 @@ class Recipe:
     erase_probability : float in [0, 1]
     window_overlap : float in [0, 1)
         Windows of a long clip share this part of their length.
+
+    Raises
+    ------
+    InputError
+        If a setting breaks its rule.
     """
 
     name: str
@@ -45,6 +52,20 @@ class Recipe:
     flip: bool = True
     erase_probability: float = 0.5
     window_overlap: float = 0.1
+
+    def __post_init__(self) -> None:
+        for field in ("epochs", "batch_size", "learning_rate", "mixup_alpha"):
+            if not 0 < getattr(self, field) < math.inf:
+                self._refuse(field, "must be above 0")
+        for field in ("max_shift", "erase_probability"):
+            if not 0 <= getattr(self, field) <= 1:
+                self._refuse(field, "must be from 0 to 1")
+        if not 0 <= self.window_overlap < 1:
+            self._refuse("window_overlap", "must be from 0 to below 1")
+
+    def _refuse(self, field: str, rule: str) -> None:
+        message = f"recipe {self.name!r}: {field} {rule}; got {getattr(self, field)!r}"
+        raise InputError(message)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as JSON-able values."""

@@ -37,7 +37,7 @@ def clip_log_probabilities(model: AlexNetLike, dataset: WindowDataset, engine: E
         for windows, clips in dataset.batches(_BATCH):
             with engine.autocast():
                 logits = model(windows.to(engine.device).float())
-            log_p = torch.log_softmax(logits.double().cpu(), dim=1).numpy()
+            log_p = torch.log_softmax(logits.cpu().double(), dim=1).numpy()
             np.add.at(total, clips.numpy(), log_p)
     model.train(training)
     counts = np.bincount(dataset.clip, minlength=dataset.n_clips)

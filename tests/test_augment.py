@@ -1,0 +1,161 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from train.augment import erase, mixup, shift_and_flip
+
+B, T, M = 64, 40, 16
+
+
+def seeded(seed: int = 7) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def ramps(n_windows: int = B, n_frames: int = T) -> torch.Tensor:
+    """Windows whose values are the frame's number."""
+    return torch.arange(n_frames).float()[None, :, None].repeat(n_windows, 1, M)
+
+
+@pytest.fixture
+def x() -> torch.Tensor:
+    return torch.randn(B, T, M, generator=seeded(1)) * 3
+
+
+# --- mixup ---------------------------------------------------------------------------------------------------------
+
+
+def test_mixup_gives_windows_and_labels_the_same_share() -> None:
+    ones, zeros = torch.ones(B, T, M), torch.zeros(B, T, M)
+    first, second = torch.eye(2)[[0] * B], torch.eye(2)[[1] * B]
+    x, y = mixup(ones, first, zeros, second, alpha=1.0, generator=seeded())
+    assert torch.allclose(x, y[:, :1, None].expand_as(x))
+    assert torch.allclose(y.sum(dim=1), torch.ones(B))
+    assert y.min() >= 0
+    assert len(y[:, 0].unique()) == B  # a share of its own for each window
+
+
+def test_mixup_of_equal_windows_changes_nothing(x: torch.Tensor) -> None:
+    y = torch.eye(4)[torch.arange(B) % 4]
+    mixed_x, mixed_y = mixup(x, y, x, y, alpha=1.0, generator=seeded())
+    assert torch.equal(mixed_x, x)
+    assert torch.equal(mixed_y, y)
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 5.0])
+def test_shares_follow_beta(alpha: float) -> None:
+    n = 20_000
+    one, zero = torch.ones(n, 1, 1), torch.zeros(n, 1, 1)
+    share = mixup(one, one[:, 0], zero, zero[:, 0], alpha=alpha, generator=seeded())[1][:, 0].double()
+    assert float(share.mean()) == pytest.approx(0.5, abs=0.02)
+    assert float(share.var()) == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.05)  # of Beta(alpha, alpha)
+
+
+# --- shift and flip ------------------------------------------------------------------------------------------------
+
+
+def test_no_shift_and_no_flip_change_nothing(x: torch.Tensor) -> None:
+    assert torch.equal(shift_and_flip(x, max_shift=0.0, flip=False, generator=seeded()), x)
+
+
+def test_a_flip_reverses_time_in_half_of_the_windows(x: torch.Tensor) -> None:
+    flipped = shift_and_flip(x, max_shift=0.0, flip=True, generator=seeded())
+    same = [torch.equal(a, b) for a, b in zip(flipped, x, strict=True)]
+    reverse = [torch.equal(a, b.flip(0)) for a, b in zip(flipped, x, strict=True)]
+    assert all(a != b for a, b in zip(same, reverse, strict=True))
+    assert 16 < sum(same) < 48
+
+
+@settings(deadline=None)
+@given(n_frames=st.integers(1, 60), max_shift=st.floats(0, 1), flip=st.booleans(), seed=st.integers(0, 2**31))
+def test_a_shift_moves_frames_and_repeats_the_edge(n_frames: int, max_shift: float, flip: bool, seed: int) -> None:
+    moved = shift_and_flip(ramps(8, n_frames), max_shift=max_shift, flip=flip, generator=seeded(seed))
+    assert torch.equal(moved, moved[:, :, :1].expand_as(moved))  # mel bands stay where they are
+    frame = np.arange(n_frames)
+    limit = round(max_shift * n_frames)
+    allowed = {
+        tuple(row if not reverse else row[::-1])
+        for shift in range(-limit, limit + 1)
+        for row in [np.clip(frame + shift, 0, n_frames - 1)]
+        for reverse in (False, True)[: 1 + flip]
+    }
+    for window in moved[:, :, 0].long().numpy():
+        assert tuple(window) in allowed
+
+
+def test_shifts_go_both_ways_up_to_their_limit() -> None:
+    moved = shift_and_flip(ramps(2000, 101), max_shift=0.4, flip=False, generator=seeded())
+    shift = moved[:, 50, 0] - 50
+    assert shift.min() == -40
+    assert shift.max() == 40
+    assert float(shift.mean()) == pytest.approx(0, abs=3)
+
+
+# --- erasing -------------------------------------------------------------------------------------------------------
+
+
+def test_an_erased_part_is_a_rectangle_of_one_value() -> None:
+    x = torch.full((B, 201, 128), 9.0)
+    erased = erase(x, probability=1.0, generator=seeded())
+    shares = []
+    for window in erased:
+        changed = (window != 9.0).numpy()
+        frames, mels = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+        assert changed[frames[0] : frames[-1] + 1, mels[0] : mels[-1] + 1].all()
+        assert changed.sum() == (frames[-1] + 1 - frames[0]) * (mels[-1] + 1 - mels[0])
+        values = window[torch.from_numpy(changed)].unique()
+        assert len(values) == 1
+        assert -1 <= float(values) <= 1
+        shares.append(changed.mean())
+    assert 0.015 < min(shares) < max(shares) <= 0.4
+    assert np.std(shares) > 0.05
+
+
+@pytest.mark.parametrize(("n_frames", "n_mels"), [(201, 128), (301, 48)])
+def test_every_window_that_is_to_be_erased_is(n_frames: int, n_mels: int) -> None:
+    many = torch.full((200, n_frames, n_mels), 9.0)  # a first try fits a window of X with probability 0.07 only
+    assert bool((erase(many, probability=1.0, generator=seeded()) != many).flatten(1).any(dim=1).all())
+
+
+def test_the_probability_is_that_of_a_window(x: torch.Tensor) -> None:
+    many = torch.full((1000, T, M), 9.0)
+    erased = erase(many, probability=0.5, generator=seeded())
+    assert float((erased != many).flatten(1).any(dim=1).float().mean()) == pytest.approx(0.5, abs=0.08)
+    assert torch.equal(erase(x, probability=0.0, generator=seeded()), x)
+
+
+def test_the_rectangle_is_wide_and_high_in_turn() -> None:
+    erased = erase(torch.full((500, 100, 100), 9.0), probability=1.0, generator=seeded()) != 9.0
+    height = erased.any(dim=1).sum(dim=1).float()
+    width = erased.any(dim=2).sum(dim=1).float()
+    assert float((height / width).min()) < 0.5
+    assert float((height / width).max()) > 2
+
+
+# --- all of them ---------------------------------------------------------------------------------------------------
+
+
+def test_draws_come_from_the_generator_alone(x: torch.Tensor) -> None:
+    y = torch.eye(4)[torch.arange(B) % 4]
+
+    def augmented(seed: int) -> torch.Tensor:
+        generator = seeded(seed)
+        mixed, labels = mixup(x, y, x.flip(0), y.flip(0), alpha=1.0, generator=generator)
+        moved = shift_and_flip(mixed, max_shift=0.4, flip=True, generator=generator)
+        return torch.cat([erase(moved, probability=0.5, generator=generator).ravel(), labels.ravel()])
+
+    before = torch.get_rng_state()
+    first = augmented(5)
+    torch.rand(3)
+    assert torch.equal(first, augmented(5))
+    assert not torch.equal(first, augmented(6))
+    torch.set_rng_state(before)
+
+
+def test_what_is_given_is_not_changed(x: torch.Tensor) -> None:
+    kept, y = x.clone(), torch.eye(4)[torch.arange(B) % 4]
+    mixup(x, y, x.flip(0), y, alpha=1.0, generator=seeded())
+    shift_and_flip(x, max_shift=0.4, flip=True, generator=seeded())
+    erase(x, probability=1.0, generator=seeded())
+    assert torch.equal(x, kept)

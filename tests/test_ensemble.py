@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cache.errors import InputError
+from infer.ensemble import geometric_mean
+
+
+def probabilities(n_clips: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).dirichlet(np.ones(4), n_clips)
+
+
+@given(n_members=st.integers(1, 6), n_clips=st.integers(0, 5), seed=st.integers(0, 2**32 - 1))
+def test_equals_the_root_of_the_plain_product(n_members: int, n_clips: int, seed: int) -> None:
+    members = [probabilities(n_clips, seed + number) for number in range(n_members)]
+    joined = np.exp(geometric_mean([np.log(member) for member in members]))
+    product = np.prod(members, axis=0) ** (1 / n_members)
+    assert joined == pytest.approx(product / product.sum(axis=1, keepdims=True))
+    assert joined.sum(axis=1) == pytest.approx(np.ones(n_clips))
+
+
+def test_equal_members_change_nothing() -> None:
+    p = np.log(probabilities(3, 1))
+    assert geometric_mean([p] * 5) == pytest.approx(p)
+
+
+def test_a_group_of_many_weighs_as_one_of_few() -> None:
+    first, second = np.log(probabilities(3, 1)), np.log(probabilities(3, 2))
+    few = geometric_mean([geometric_mean([first]), second])
+    many = geometric_mean([geometric_mean([first] * 9), second])
+    assert many == pytest.approx(few)
+
+
+def test_tiny_probabilities_do_not_vanish() -> None:
+    members = [np.array([[-800.0, -801.0, 0.0]])] * 4
+    assert np.diff(geometric_mean(members)[0, :2]) == pytest.approx(-1)
+
+
+@pytest.mark.parametrize(
+    ("members", "words"), [([], "got none"), ([np.zeros((2, 3)), np.zeros((3, 3))], r"got \[\(2, 3\), \(3, 3\)\]")]
+)
+def test_members_that_do_not_fit_are_refused(members: list, words: str) -> None:
+    with pytest.raises(InputError, match=f"members of one shape; {words}"):
+        geometric_mean(members)

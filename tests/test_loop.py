@@ -1,0 +1,404 @@
+import csv
+import dataclasses
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from stores import CLASSES, HEAD, LONG, QUICK, T, jobs_of, make_clips
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from cache.errors import IntegrityError
+from featurize.modes import FeatureMode
+from infer.evaluate import evaluate
+from train import augment, loop
+from train.checkpoint import load_checkpoint, load_last, save_last
+from train.dataset import WindowDataset
+from train.loop import HISTORY_COLUMNS, DivergedError, FoldJob, train_fold
+from train.models import AlexNetLike
+
+
+@pytest.fixture(autouse=True)
+def _float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.device._has_fast_bfloat16", lambda _device: False)
+
+
+def job_of(folder: Path, mode: FeatureMode = HEAD, **changes: Any) -> FoldJob:
+    return jobs_of(folder, mode=mode, recipe=dataclasses.replace(QUICK, **changes), folds=[0])[0]
+
+
+def history(job: FoldJob) -> list[dict[str, float]]:
+    with (job.folder / "history.csv").open() as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def same_state(first: Any, second: Any) -> bool:
+    """Compare states bit for bit; seconds are those of the clock."""
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        keys = first.keys() - {"seconds"}
+        return keys == second.keys() - {"seconds"} and all(same_state(first[key], second[key]) for key in keys)
+    return bool(first == second)
+
+
+def assert_equal_folds(first: FoldJob, second: FoldJob) -> None:
+    assert (first.folder / "model.safetensors").read_bytes() == (second.folder / "model.safetensors").read_bytes()
+    assert (first.folder / "oof.csv").read_bytes() == (second.folder / "oof.csv").read_bytes()
+    assert same_state(load_last(first.folder), load_last(second.folder))
+    for a, b in zip(history(first), history(second), strict=True):
+        assert {**a, "seconds": 0} == {**b, "seconds": 0}
+
+
+class Stop:
+    """Raises in place of the n-th call of a function; n counts from 1."""
+
+    def __init__(self, function: Any, n: int, error: type[BaseException] = KeyboardInterrupt) -> None:
+        self.function, self.left, self.error = function, n, error
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.left -= 1
+        if self.left == 0:
+            raise self.error
+        return self.function(*args, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> tuple[FoldJob, dict[str, Any]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("train.device._has_fast_bfloat16", lambda _device: False)
+        job = job_of(tmp_path_factory.mktemp("learned"), epochs=14)
+        return job, train_fold(job)
+
+
+# --- a fold from start to end --------------------------------------------------------------------------------------
+
+
+def test_a_fold_learns_classes_that_can_be_told_apart(learned: tuple[FoldJob, dict[str, Any]]) -> None:
+    job, result = learned
+    rows = history(job)
+    assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
+    assert rows[-1]["valid_loss"] < 0.3 * rows[0]["valid_loss"]
+    assert result["map3"] == 1.0
+    assert result["map3_se"] == 0.0
+    assert {**result, "seconds": 0, "clips_per_second": 0} == {
+        "mode": "head",
+        "model": "alexnet-like",
+        "fold": 0,
+        "path": str(job.folder),
+        "map3": 1.0,
+        "map3_se": 0.0,
+        "epochs": 14,
+        "seconds": 0,
+        "clips_per_second": 0,
+    }
+    assert result["clips_per_second"] == pytest.approx(14 * 12 / result["seconds"], rel=0.2)
+
+
+def test_whole_clips_are_learned_from_their_windows(tmp_path: Path) -> None:
+    job = job_of(tmp_path, LONG, epochs=14)
+    assert train_fold(job)["map3"] == 1.0
+    model = load_checkpoint(job.folder).model
+    train = WindowDataset(job.reader, np.flatnonzero(~job.held).tolist(), window_frames=T, overlap=0.1)
+    windows = train.__getitems__(range(len(train)))[0].double()
+    labels = job.labels[~job.held][train.clip]
+    drawn = [windows[torch.from_numpy(labels == label)] for label in range(3)]
+    mean = np.mean([float(part.mean()) for part in drawn])  # classes in equal shares, as they are drawn
+    square = np.mean([float(part.square().mean()) for part in drawn])
+    assert model.normalise.kind == "featurewise"
+    assert float(model.normalise.mean) == pytest.approx(mean, abs=1e-4)
+    assert float(model.normalise.std) == pytest.approx(np.sqrt(square - mean**2), abs=1e-4)
+
+
+def test_the_history_has_a_line_an_epoch(learned: tuple[FoldJob, dict[str, Any]]) -> None:
+    rows = history(learned[0])
+    assert tuple(rows[0]) == HISTORY_COLUMNS
+    assert [row["epoch"] for row in rows] == list(range(1, 15))
+    assert {row["learning_rate"] for row in rows} == {1e-3}
+    assert np.all(np.diff([row["seconds"] for row in rows]) >= 0)
+
+
+def test_the_board_shows_the_history(learned: tuple[FoldJob, dict[str, Any]]) -> None:
+    job = learned[0]
+    board = EventAccumulator(str(job.folder)).Reload()
+    assert set(board.Tags()["scalars"]) == {"loss", "valid_loss", "map3", "accuracy", "learning_rate"}
+    events = board.Scalars("loss")
+    assert [event.step for event in events] == list(range(1, 15))
+    assert [event.value for event in events] == pytest.approx([row["loss"] for row in history(job)], abs=1e-5)
+
+
+def test_out_of_fold_probabilities_are_those_of_every_held_clip(learned: tuple[FoldJob, dict[str, Any]]) -> None:
+    job, _ = learned
+    table = pd.read_csv(job.folder / "oof.csv")
+    held = [name for name, out in zip(job.reader.names, job.held, strict=True) if out]
+    assert table["fname"].tolist() == held
+    assert tuple(table.columns[1:]) == CLASSES
+    assert not job.scored[job.held].all()  # clips that were not verified are there too
+    assert table[list(CLASSES)].sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-7)
+    assert table[list(CLASSES)].to_numpy().argmax(axis=1).tolist() == job.labels[job.held].tolist()
+
+
+def test_the_model_file_holds_what_is_needed_to_use_it(learned: tuple[FoldJob, dict[str, Any]]) -> None:
+    job, _ = learned
+    info = load_checkpoint(job.folder).info
+    assert info["classes"] == list(CLASSES)
+    assert info["mode"] == HEAD.to_dict()
+    assert info["fingerprint"] == HEAD.fingerprint()
+    assert info["epoch"] == 14
+    assert info["training_clips"] == info["training_windows"] == 12
+    assert info["scored_clips"] == int(job.scored[job.held].sum()) < int(job.held.sum())
+    assert info["precision"] == "float32"
+    assert info["recipe"]["epochs"] == 14
+    assert info["seed"] == 42
+
+
+def test_a_finished_fold_keeps_its_last_state_and_does_no_more(learned: tuple[FoldJob, dict[str, Any]]) -> None:
+    job, result = learned
+    state = load_last(job.folder)
+    assert state is not None
+    assert state["epoch"] == 14
+    assert same_state(state["model"], dict(load_checkpoint(job.folder).model.state_dict()))
+    before = (job.folder / "model.json").read_bytes()
+    assert train_fold(job) == result
+    assert (job.folder / "model.json").read_bytes() == before
+    assert len(history(job)) == 14
+
+
+def test_scores_count_verified_clips_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = job_of(tmp_path, epochs=1)
+    truth = job.labels[job.held]
+    right = np.eye(3)[truth]
+    wrong = np.eye(3)[(truth + 1) % 3] + 0.5 * np.eye(3)[(truth + 2) % 3]  # the true class last
+    answers = np.where(job.scored[job.held][:, None], right, wrong)
+    log_p = np.log((answers + 1e-3) / (answers + 1e-3).sum(axis=1, keepdims=True))
+    monkeypatch.setattr(loop, "clip_log_probabilities", lambda *_: log_p)
+    assert train_fold(job)["map3"] == 1.0
+    assert history(job)[0]["map3"] == history(job)[0]["accuracy"] == 1.0
+    all_scored = dataclasses.replace(job, folder=job.folder.with_name("all"), scored=np.ones(len(job.labels), bool))
+    counted = int(job.scored[job.held].sum())
+    n = len(truth)
+    assert train_fold(all_scored)["map3"] == pytest.approx((counted + (n - counted) / 3) / n)
+
+
+def test_the_score_is_what_evaluate_makes_of_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = job_of(tmp_path, epochs=1)
+    log_p = np.tile(np.log([1 - 3e-9, 1e-9, 2e-9]), (int(job.held.sum()), 1))  # ties, had the table six places
+    monkeypatch.setattr(loop, "clip_log_probabilities", lambda *_: log_p)
+    result = train_fold(job)
+    scored = evaluate(job.folder / "oof.csv", make_clips())
+    assert scored["map3"] == pytest.approx(result["map3"])
+    assert scored["clips"] == int(job.scored[job.held].sum())
+
+
+def test_the_callers_random_numbers_are_left_alone(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    train_fold(job_of(tmp_path, epochs=1))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_erasing_comes_after_normalisation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+
+    def spy(x: torch.Tensor, **settings: Any) -> torch.Tensor:
+        seen.append(x)
+        return augment_erase(x, **settings)
+
+    augment_erase = augment.erase
+    monkeypatch.setattr(augment, "erase", spy)
+    train_fold(job_of(tmp_path, epochs=1))
+    assert seen
+    for x in seen:  # the store's values lie about -60 and -20 dB
+        assert abs(float(x.mean())) < 0.2
+        assert float(x.abs().max()) < 10
+
+
+# --- stopping and going on -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [HEAD, LONG], ids=["samplewise", "featurewise"])
+def test_a_fold_that_is_stopped_and_resumed_equals_an_undisturbed_one(tmp_path: Path, mode: FeatureMode) -> None:
+    undisturbed = job_of(tmp_path / "a", mode, epochs=3)
+    train_fold(undisturbed)
+    job = job_of(tmp_path / "b", mode, epochs=3)
+    for epoch in (1, 2):
+        result = train_fold(dataclasses.replace(job, seconds_limit=1e-9))  # one epoch a call
+        assert result["epochs"] == epoch
+    train_fold(job)
+    assert_equal_folds(undisturbed, job)
+
+
+@pytest.mark.parametrize("place", ["zero_grad", "balanced_draw", "_log", "clip_log_probabilities"])
+def test_an_interrupt_keeps_the_last_whole_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    undisturbed = job_of(tmp_path / "a", epochs=3)
+    train_fold(undisturbed)
+    job = job_of(tmp_path / "b", epochs=3)
+    # An epoch makes two steps and two draws, and calls the others once: each stop falls into the second epoch.
+    with monkeypatch.context() as patch:
+        if place == "zero_grad":
+            patch.setattr(torch.optim.Adam, place, _method(Stop(torch.optim.Adam.zero_grad, 4)))
+        else:
+            n = {"balanced_draw": 3, "_log": 2, "clip_log_probabilities": 2}[place]
+            patch.setattr(loop, place, Stop(getattr(loop, place), n))
+        with pytest.raises(KeyboardInterrupt):
+            train_fold(job)
+    state = load_last(job.folder)
+    assert state is not None
+    assert state["epoch"] == 1
+    assert not (job.folder / "model.json").exists()
+    train_fold(job)
+    assert_equal_folds(undisturbed, job)
+
+
+def test_an_interrupt_after_an_epoch_keeps_that_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    undisturbed = job_of(tmp_path / "a", epochs=3)
+    train_fold(undisturbed)
+    job = job_of(tmp_path / "b", epochs=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_SAVE_SECONDS", -1.0)
+        patch.setattr(loop, "save_last", Stop(save_last, 2))
+        with pytest.raises(KeyboardInterrupt):
+            train_fold(job)
+    state = load_last(job.folder)
+    assert state is not None
+    assert state["epoch"] == len(history(job)) == 2
+    train_fold(job)
+    assert_equal_folds(undisturbed, job)
+
+
+def _method(stop: Stop) -> Any:
+    return lambda self, *args, **kwargs: stop(self, *args, **kwargs)
+
+
+def test_an_interrupt_in_the_first_epoch_leaves_nothing_to_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = job_of(tmp_path)
+    monkeypatch.setattr(loop, "balanced_draw", Stop(loop.balanced_draw, 1))
+    with pytest.raises(KeyboardInterrupt):
+        train_fold(job)
+    assert load_last(job.folder) is None
+
+
+def test_an_interrupt_after_the_last_epoch_is_resumed_without_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = job_of(tmp_path / "a")
+    train_fold(undisturbed)
+    job = job_of(tmp_path / "b")
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "save_checkpoint", Stop(loop.save_checkpoint, 1))
+        with pytest.raises(KeyboardInterrupt):
+            train_fold(job)
+    monkeypatch.setattr(loop, "balanced_draw", Stop(loop.balanced_draw, 1, AssertionError))
+    train_fold(job)
+    assert_equal_folds(undisturbed, job)
+
+
+def test_the_state_is_saved_as_training_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "_SAVE_SECONDS", -1.0)
+    saved = []
+    monkeypatch.setattr(loop, "save_last", lambda _folder, state: saved.append(state["epoch"]))
+    train_fold(job_of(tmp_path, epochs=2))
+    assert saved == [1, 2, 2]
+
+
+def test_a_time_limit_stops_after_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(0.0, 10.0)
+    monkeypatch.setattr(loop, "time", type("Clock", (), {"monotonic": lambda: next(clock)}))
+    job = dataclasses.replace(job_of(tmp_path, epochs=50), seconds_limit=65.0)
+    result = train_fold(job)
+    assert 1 <= result["epochs"] < 5
+    state = load_last(job.folder)
+    assert state is not None
+    assert state["epoch"] == result["epochs"] == len(history(job)) == load_checkpoint(job.folder).info["epoch"]
+
+
+def test_an_epoch_after_the_resumed_one_leaves_no_trace(tmp_path: Path) -> None:
+    """A fold that was killed between two savings has lines in its history that are trained again."""
+    job = job_of(tmp_path, epochs=3)
+    train_fold(dataclasses.replace(job, seconds_limit=1e-9))
+    state = load_last(job.folder)
+    assert state is not None
+    train_fold(dataclasses.replace(job, seconds_limit=1e-9))
+    save_last(job.folder, state)
+    train_fold(job)
+    assert [row["epoch"] for row in history(job)] == [1, 2, 3]
+    assert [event.step for event in EventAccumulator(str(job.folder)).Reload().Scalars("loss")] == [1, 2, 3]
+
+
+def test_a_last_state_of_another_network_is_refused(tmp_path: Path) -> None:
+    job = job_of(tmp_path)
+    train_fold(job)
+    state = load_last(job.folder)
+    assert state is not None
+    state["model"].pop("head.7.bias")
+    save_last(job.folder, state)
+    with pytest.raises(IntegrityError, match=r"last is not of this network .*head\.7\.bias.*--force"):
+        train_fold(job)
+
+
+# --- going wrong ---------------------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_no_number_ends_the_fold(tmp_path: Path) -> None:
+    job = job_of(tmp_path, learning_rate=1e30)
+    with pytest.raises(
+        DivergedError, match=r"head fold 0 diverged in epoch \d: its \w+ is (nan|inf).*--seed"
+    ) as caught:
+        train_fold(job)
+    assert caught.value.exit_code == 1
+    assert not (job.folder / "model.json").exists()
+
+
+def test_weights_that_break_in_the_last_step_are_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training loss is a number still; the held fold's is none."""
+    monkeypatch.setattr(
+        loop, "clip_log_probabilities", lambda _model, held, _engine: np.full((held.n_clips, 3), np.nan)
+    )
+    job = job_of(tmp_path, epochs=1)
+    with pytest.raises(DivergedError, match="epoch 1: its valid_loss is nan"):
+        train_fold(job)
+    assert not (job.folder / "model.json").exists()
+
+
+# --- drawing and seeds ---------------------------------------------------------------------------------------------
+
+
+def test_an_epoch_draws_as_many_windows_as_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    scores = AlexNetLike.scores
+
+    def spy(self: AlexNetLike, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            sizes.append(len(x))
+        return scores(self, x)
+
+    monkeypatch.setattr(AlexNetLike, "scores", spy)
+    train_fold(job_of(tmp_path, LONG, epochs=1, batch_size=5))
+    job = job_of(tmp_path / "again", LONG)
+    n_windows = len(loop._datasets(job)[0])
+    assert sum(sizes) == n_windows
+    assert len(sizes) == round(n_windows / 5)
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_seed_mode_fold_and_epoch_have_numbers_of_their_own(tmp_path: Path) -> None:
+    jobs = jobs_of(tmp_path / "a") + jobs_of(tmp_path / "b", seed=43) + jobs_of(tmp_path / "c", mode=LONG)
+    seeds = [loop._epoch_seed(job, epoch) for job in jobs for epoch in range(4)]
+    assert len(set(seeds)) == len(seeds) == 36
+    assert all(0 <= seed < 2**56 for seed in seeds)
+
+
+def test_two_seeds_give_two_networks_and_one_gives_one(tmp_path: Path) -> None:
+    jobs = [
+        dataclasses.replace(jobs_of(tmp_path / name, seed=seed, folds=[0])[0], seconds_limit=1e-9)
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    ]
+    for job in jobs:
+        train_fold(job)
+    weights = [(job.folder / "model.safetensors").read_bytes() for job in jobs]
+    assert weights[0] == weights[1] != weights[2]

@@ -1,0 +1,222 @@
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from stores import CLASSES, HEAD, LONG, QUICK, make_clips, store_of
+
+from cache import StoreReader
+from cache.errors import CorpusError, InputError, IntegrityError
+from featurize.modes import FeatureMode
+from train.checkpoint import read_info, save_last
+from train.loop import clear_fold, train_fold
+from train.plan import RunPlan, RunRequest, class_prior, plan_run
+
+
+@pytest.fixture(scope="module")
+def readers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[FeatureMode, StoreReader]]:
+    folder = tmp_path_factory.mktemp("stores")
+    return {mode.name: (mode, store_of(folder, make_clips(), mode)) for mode in (HEAD, LONG)}
+
+
+@pytest.fixture
+def clips() -> pd.DataFrame:
+    return make_clips()
+
+
+@pytest.fixture
+def request_of(tmp_path: Path) -> Any:
+    def make(**changes: Any) -> RunRequest:
+        recipe = dataclasses.replace(QUICK, epochs=1, **changes.pop("recipe", {}))
+        return RunRequest(folder=tmp_path / "runs" / "quick", recipe=recipe, n_folds=3, device="cpu", **changes)
+
+    return make
+
+
+def only(readers: Any, name: str = "head") -> dict[str, tuple[FeatureMode, StoreReader]]:
+    return {name: readers[name]}
+
+
+# --- jobs ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_has_a_job_for_each_mode_and_fold(readers, clips, request_of, tmp_path: Path) -> None:
+    plan = plan_run(clips, readers, request_of())
+    folders = [job.folder.relative_to(tmp_path / "runs").as_posix() for job in plan.jobs]
+    assert folders == [f"quick/{mode}/fold-{fold}" for mode in ("head", "long") for fold in range(3)]
+    assert plan.kept == []
+    assert not (tmp_path / "runs").exists()
+    held = np.array([job.held for job in plan.jobs[:3]])
+    assert np.array_equal(held.sum(axis=0), np.ones(18))
+    assert np.array_equal(held, [job.held for job in plan.jobs[3:]])  # modes are split alike
+
+
+def test_labels_belong_to_the_readers_clips(readers, clips, request_of) -> None:
+    shuffled = clips.sample(frac=1.0, random_state=3).reset_index(drop=True)
+    job = plan_run(shuffled, only(readers), request_of()).jobs[0]
+    label_of = dict(zip(clips["fname"], clips["label"], strict=True))
+    verified_of = dict(zip(clips["fname"], clips["manually_verified"], strict=True))
+    assert [CLASSES[label] for label in job.labels] == [label_of[name] for name in job.reader.names]
+    assert job.scored.tolist() == [verified_of[name] for name in job.reader.names]
+    assert job.settings["classes"] == list(CLASSES)
+
+
+def test_clips_without_frames_are_left_out(readers, clips, request_of, tmp_path: Path) -> None:
+    fewer = store_of(tmp_path / "fewer", clips.iloc[1:], HEAD)
+    whole = plan_run(clips, only(readers), request_of()).jobs[0]
+    job = plan_run(clips, {"head": (HEAD, fewer)}, request_of()).jobs[0]
+    assert len(job.labels) == 17
+    assert job.held.tolist() == whole.held[1:].tolist()
+    assert job.settings["corpus"] != whole.settings["corpus"]
+
+
+def test_every_clip_counts_where_none_is_verified(readers, clips, request_of) -> None:
+    clips["manually_verified"] = pd.array([None] * len(clips), dtype="boolean")
+    job = plan_run(clips, only(readers), request_of()).jobs[0]
+    assert job.scored.all()
+    assert job.prior == pytest.approx([1 / 3] * 3)
+
+
+def test_the_prior_is_that_of_the_verified_clips() -> None:
+    labels, verified = np.array([0, 0, 1, 1, 1, 2]), np.array([True, True, True, True, False, False])
+    assert class_prior(labels, verified, 4) == [0.5, 0.5, 0.0, 0.0]
+    assert class_prior(labels, ~verified & False, 3) == pytest.approx([2 / 6, 3 / 6, 1 / 6])
+
+
+def test_folds_that_are_asked_for(readers, clips, request_of) -> None:
+    plan = plan_run(clips, only(readers), request_of(folds=[2, 0]))
+    assert [job.settings["fold"] for job in plan.jobs] == [2, 0]
+    for fold in (3, -1):
+        with pytest.raises(InputError, match=f"--fold must be from 0 to 2, or all; got {fold}"):
+            plan_run(clips, only(readers), request_of(folds=[fold]))
+
+
+def test_clips_that_cannot_be_trained_on_are_refused(readers, clips, request_of) -> None:
+    one_class = clips[clips["label"] == "Bark"]
+    with pytest.raises(CorpusError, match=r"two classes or more; the corpus has \['Bark'\]"):
+        plan_run(one_class, only(readers), request_of())
+    with pytest.raises(InputError, match=r"must be in the clip table; '00-Bark\.wav' is not"):
+        plan_run(clips.iloc[1:], only(readers), request_of())
+
+
+def test_a_fold_whose_clips_all_lack_frames_is_refused(readers, clips, request_of, tmp_path: Path) -> None:
+    clips["fold"] = pd.array([1 if number < 3 else 0 for number in range(len(clips))], dtype="Int64")
+    reader = store_of(tmp_path / "fewer", clips.iloc[3:], HEAD)
+    with pytest.raises(CorpusError, match="fold 0 leaves no clip"):
+        plan_run(clips, {"head": (HEAD, reader)}, request_of())
+
+
+# --- runs that are there already -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trained(readers, clips, request_of) -> RunPlan:
+    plan = plan_run(clips, only(readers), request_of(folds=[0]))
+    plan.kept.append(train_fold(plan.jobs[0]))
+    return plan
+
+
+def test_a_finished_fold_is_kept(readers, clips, request_of, trained: RunPlan) -> None:
+    plan = plan_run(clips, only(readers), request_of())
+    assert [job.settings["fold"] for job in plan.jobs] == [1, 2]
+    assert plan.kept == [{**trained.kept[0], "kept": True}]
+    assert plan_run(clips, only(readers), request_of(folds=[0], resume=True)).jobs == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seed": 7}, "seed 42 → 7"),
+        ({"recipe": {"learning_rate": 0.01}}, "recipe.learning_rate 0.001 → 0.01"),
+        ({"recipe": {"name": "best"}}, "recipe.name quick → best"),
+    ],
+)
+def test_other_settings_are_refused_in_words(readers, clips, request_of, trained, changes: dict, words: str) -> None:
+    with pytest.raises(InputError, match="fold-0 was trained with other settings") as caught:
+        plan_run(clips, only(readers), request_of(**changes))
+    assert words in str(caught.value)
+    assert "--run NAME, or --force" in str(caught.value)
+
+
+def test_other_clips_labels_and_classes_are_refused(readers, clips, request_of, trained) -> None:
+    clips.loc[0, "label"] = "Gong"
+    with pytest.raises(InputError, match=r"other settings \(corpus"):
+        plan_run(clips, only(readers), request_of())
+    clips.loc[0, "label"] = "Oboe"
+    with pytest.raises(InputError, match="classes Bark, Flute, Gong → Bark, Flute, Gong, Oboe"):
+        plan_run(clips, only(readers), request_of())
+
+
+def test_other_features_are_refused(readers, clips, request_of, trained, tmp_path: Path) -> None:
+    mode = dataclasses.replace(HEAD, trim_db=30.0)
+    reader = store_of(tmp_path / "other", clips, mode)
+    with pytest.raises(InputError, match=r"mode\.trim_db 60\.0 → 30\.0"):
+        plan_run(clips, {"head": (mode, reader)}, request_of())
+
+
+def test_force_trains_anew(readers, clips, request_of, trained: RunPlan) -> None:
+    folder = trained.jobs[0].folder
+    plan = plan_run(clips, only(readers), request_of(folds=[0], force=True, seed=7))
+    assert len(plan.jobs) == 1
+    assert list(folder.iterdir()) == []
+    train_fold(plan.jobs[0])
+    info = read_info(folder)
+    assert info is not None
+    assert info["seed"] == 7
+    assert len(list(folder.glob("events.*"))) == 1
+
+
+def test_an_error_comes_before_force_removes_anything(readers, clips, request_of, trained: RunPlan) -> None:
+    folder = trained.jobs[0].folder
+    with pytest.raises(InputError, match="--fold"):
+        plan_run(clips, only(readers), request_of(folds=[0, 9], force=True))
+    few = dataclasses.replace(HEAD, name="few")
+    stranger = store_of(folder.parents[3] / "few", make_clips(7), few)
+    with pytest.raises(InputError, match="clip table"):
+        plan_run(clips, {**only(readers), "few": (few, stranger)}, request_of(force=True))
+    assert read_info(folder) is not None
+
+
+def test_a_stopped_fold_goes_on_or_starts_again_when_asked(readers, clips, request_of) -> None:
+    stopped = plan_run(clips, only(readers), request_of(folds=[0], recipe={})).jobs[0]
+    job = dataclasses.replace(stopped, recipe=dataclasses.replace(stopped.recipe, epochs=3), seconds_limit=1e-9)
+    job.settings["recipe"] = job.recipe.to_dict()
+    train_fold(job)
+
+    def asked(**changes: Any) -> RunRequest:
+        return dataclasses.replace(request_of(folds=[0], **changes), recipe=job.recipe)
+
+    with pytest.raises(InputError, match=r"stopped after epoch 1 of 3: give --resume to go on, or --force"):
+        plan_run(clips, only(readers), asked())
+    with pytest.raises(InputError, match="seed 42 → 7"):
+        plan_run(clips, only(readers), asked(resume=True, seed=7))
+    resumed = plan_run(clips, only(readers), asked(resume=True))
+    assert train_fold(resumed.jobs[0])["epochs"] == 3
+    (job.folder / "model.json").unlink()  # killed between the last epoch and the model
+    with pytest.raises(InputError, match="stopped after epoch 3 of 3"):
+        plan_run(clips, only(readers), asked())
+    assert len(plan_run(clips, only(readers), asked(resume=True)).jobs) == 1
+    assert len(plan_run(clips, only(readers), asked(force=True)).jobs) == 1
+    assert list(job.folder.iterdir()) == []
+
+
+def test_a_damaged_fold_is_refused_and_force_heals_it(readers, clips, request_of, trained: RunPlan) -> None:
+    folder = trained.jobs[0].folder
+    (folder / "model.json").write_text("{")
+    with pytest.raises(IntegrityError, match="must be JSON"):
+        plan_run(clips, only(readers), request_of(folds=[0]))
+    assert len(plan_run(clips, only(readers), request_of(folds=[0], force=True)).jobs) == 1
+    save_last(folder, {"epoch": 1})
+    with pytest.raises(IntegrityError, match="lacks a proper model, optimizer, seconds, settings"):
+        plan_run(clips, only(readers), request_of(folds=[0], resume=True))
+
+
+def test_clearing_leaves_what_training_did_not_write(tmp_path: Path) -> None:
+    folder = tmp_path / "fold-0"
+    (folder / "last").mkdir(parents=True)
+    for name in ("model.json", "events.out.tfevents.1.host", "last/state.pt", "notes.txt"):
+        (folder / name).touch()
+    clear_fold(folder)
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
