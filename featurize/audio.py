@@ -7,9 +7,12 @@ whole raises ``QuarantineError`` with a reason; nothing is replaced or made up.
 """
 
 import math
-import re
+import os
+import stat
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -17,14 +20,11 @@ import soxr
 from numpy.typing import NDArray
 
 from cache.errors import InputError
+from featurize.promise import UNKNOWN_FRAMES, find_shortfall
 
 MAX_CLIP_MINUTES = 10.0
 _BLOCK_SAMPLES = 1 << 20  # of all channels together: bounds the memory of many-channel files
-_UNKNOWN_LENGTH = 0x7FFF0000  # streamed files promise at least this many bytes: ffmpeg 0xFFFFFFFF, sox 0x7FFFF000
 _INT16_SCALE = np.float32(1 / 32768)
-# libsndfile mends a short file without a word to the caller; only its log tells what the header promised.
-_SHORTENED = re.compile(r"^\s*(?:data|SSND|BODY|Data Size)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
-_SHORTENED_64 = re.compile(r"^\s*(?:Riff size|riff)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
 
 Samples = NDArray[np.float32]
 
@@ -86,36 +86,47 @@ def decode(path: Path | str, *, max_clip_minutes: float = MAX_CLIP_MINUTES) -> R
         long.
     """
     try:
-        with soundfile.SoundFile(path) as file:
-            samples = _read(file, Path(path), max_clip_minutes)
-            return Recording(samples, file.samplerate)
+        with open_regular(path) as stream:
+            if os.fstat(stream.fileno()).st_size == 0:
+                raise QuarantineError(path, "the file is empty (0 bytes)")
+            with soundfile.SoundFile(stream.fileno(), closefd=False) as file:
+                return Recording(_read(file, stream, Path(path), max_clip_minutes), file.samplerate)
     except soundfile.LibsndfileError as error:
-        raise QuarantineError(path, f"cannot be decoded: {_explain(error, Path(path))}") from error
+        raise QuarantineError(path, f"cannot be decoded: {_explain(error)}") from error
     except OSError as error:
         raise QuarantineError(path, f"cannot be read: {error.strerror or error}") from error
 
 
-def _explain(error: soundfile.LibsndfileError, path: Path) -> str:
-    if path.stat().st_size == 0:
-        return "the file is empty (0 bytes)"
+def open_regular(path: Path | str) -> FileIO:
+    """Open a regular file for reading; a pipe, which could make the caller wait for ever, is refused.
+
+    Raises
+    ------
+    OSError
+        If it is no regular file, or cannot be opened.
+    """
+    stream = open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise OSError(None, "not a regular file")
+    return stream
+
+
+def _explain(error: soundfile.LibsndfileError) -> str:
     text = error.error_string.strip().rstrip(".")
-    return text or "damaged or cut short"
+    # What libmpg123 cannot make sense of, libsndfile calls a pipe.
+    return "Format not recognised" if "regular file" in text else text or "damaged or cut short"
 
 
-def _read(file: soundfile.SoundFile, path: Path, max_clip_minutes: float) -> Samples:
-    promised = file.frames
-    unknown = promised >= 1 << 62
+def _read(file: soundfile.SoundFile, stream: BinaryIO, path: Path, max_clip_minutes: float) -> Samples:
     limit = int(max_clip_minutes * 60 * file.samplerate)
-    if promised > limit and not unknown:
-        raise _too_long(path, promised / file.samplerate, max_clip_minutes)
+    if limit < file.frames < UNKNOWN_FRAMES:
+        raise _too_long(path, file.frames / file.samplerate, max_clip_minutes)
     samples = _read_int16(file) if _is_plain_int16(file) else _read_blocks(file, limit + 1)
     if len(samples) > limit:
         raise _too_long(path, len(samples) / file.samplerate, max_clip_minutes)
-    if len(samples) == 0:
-        raise QuarantineError(path, "holds no samples")
-    if len(samples) < promised and not unknown:
-        raise QuarantineError(path, f"holds {len(samples)} of the {promised} frames that its header promises")
-    _refuse_shortened(file, path)
+    if reason := find_shortfall(file, stream, n_frames=len(samples)):
+        raise QuarantineError(path, reason)
     if not np.isfinite(samples).all():
         bad = int(len(samples) - np.isfinite(samples).sum())
         raise QuarantineError(path, f"holds NaN or infinity ({bad} of {len(samples)} samples)")
@@ -128,12 +139,13 @@ def _too_long(path: Path, seconds: float, max_clip_minutes: float) -> Quarantine
 
 
 def _is_plain_int16(file: soundfile.SoundFile) -> bool:
-    return bool(file.subtype == "PCM_16" and file.channels == 1 and file.frames < 1 << 62)
+    return bool(file.subtype == "PCM_16" and file.channels == 1 and file.frames < UNKNOWN_FRAMES)
 
 
 def _read_int16(file: soundfile.SoundFile) -> Samples:
     # Equals the float32 decode bit for bit (a power of two), at a fifth of its time.
-    return np.multiply(file.read(dtype="int16"), _INT16_SCALE, dtype=np.float32)
+    samples: Samples = np.multiply(file.read(file.frames, dtype="int16"), _INT16_SCALE, dtype=np.float32)
+    return samples
 
 
 def _read_blocks(file: soundfile.SoundFile, limit_frames: int) -> Samples:
@@ -149,31 +161,26 @@ def _read_blocks(file: soundfile.SoundFile, limit_frames: int) -> Samples:
     return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
 
 
-def _refuse_shortened(file: soundfile.SoundFile, path: Path) -> None:
-    log = file.extra_info
-    pattern = _SHORTENED_64 if file.format in ("RF64", "W64") else _SHORTENED
-    for match in pattern.finditer(log):
-        promised, held = int(match[1]), int(match[2])
-        # One byte is the pad of an odd chunk, which many writers forget.
-        if held + 1 < promised < _UNKNOWN_LENGTH:
-            reason = f"is cut short: holds {held} of the {promised} bytes that its header promises"
-            raise QuarantineError(path, reason)
-    if "truncated" in log:
-        raise QuarantineError(path, "is cut short: holds fewer frames than its header promises")
-
-
 def resample(recording: Recording, *, sample_rate_hz: int) -> Samples:
     """Resample as ``librosa.load`` does: soxr at high quality, to exactly ``ceil(n * ratio)`` samples.
 
     Returns
     -------
     ndarray [shape=(ceil(n * sample_rate_hz / recording.sample_rate_hz),), float32]
+
+    Raises
+    ------
+    InputError
+        If the samples are so large that the resampler overflows.
     """
     samples = recording.samples
     if recording.sample_rate_hz == sample_rate_hz:
         return samples
     n_out = math.ceil(len(samples) * (float(sample_rate_hz) / recording.sample_rate_hz))
     resampled: Samples = soxr.resample(samples, recording.sample_rate_hz, sample_rate_hz, quality="soxr_hq")
+    if not np.isfinite(resampled).all():
+        message = f"overflows when resampled to {sample_rate_hz} Hz: its samples reach {np.abs(samples).max():.3g}"
+        raise InputError(message)
     if len(resampled) >= n_out:
         return resampled[:n_out]
     return np.pad(resampled, (0, n_out - len(resampled)))
@@ -182,14 +189,16 @@ def resample(recording: Recording, *, sample_rate_hz: int) -> Samples:
 _TRIM_FRAME = 2048  # librosa.effects.trim's defaults, in samples
 _TRIM_HOP = 512
 _AMIN = 1e-10  # librosa's floor of a power
-_DOUBT_DB = 0.01  # librosa sums squares in float32: nearer than this to the threshold, only librosa itself can say
+# librosa sums squares in float32, which moves a level by less than this: nearer to the threshold, only librosa itself
+# can say.
+_DOUBT_DB = 1e-3
 
 
 def trim(samples: Samples, *, trim_db: float) -> Samples:
     """Cut leading and trailing silence, sample for sample as ``librosa.effects.trim`` does.
 
-    Frame energies come from sums over blocks of 512 samples, which the overlapping frames of 2048 share. Where a
-    frame that decides lies on the threshold within rounding, librosa is asked.
+    Frame energies come from sums over blocks of 512 samples, which the overlapping frames of 2048 share. Where the
+    first or the last loud frame lies on the threshold within rounding, librosa is asked.
 
     Parameters
     ----------
@@ -204,15 +213,14 @@ def trim(samples: Samples, *, trim_db: float) -> Samples:
         A view of ``samples``.
     """
     level_db = _frame_levels_db(samples)
-    if (np.abs(level_db + trim_db) < _DOUBT_DB).any():
+    surely = np.flatnonzero(level_db > -trim_db + _DOUBT_DB)
+    perhaps = np.flatnonzero(level_db > -trim_db - _DOUBT_DB)
+    if surely.size == 0 or surely[0] != perhaps[0] or surely[-1] != perhaps[-1]:
         import librosa
 
         trimmed: Samples = librosa.effects.trim(samples, top_db=trim_db)[0]
         return trimmed
-    loud = np.flatnonzero(level_db > -trim_db)
-    if loud.size == 0:
-        return samples[:0]
-    return samples[loud[0] * _TRIM_HOP : min(len(samples), (loud[-1] + 1) * _TRIM_HOP)]
+    return samples[surely[0] * _TRIM_HOP : min(len(samples), (surely[-1] + 1) * _TRIM_HOP)]
 
 
 def _frame_levels_db(samples: Samples) -> NDArray[np.float64]:

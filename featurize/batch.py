@@ -10,14 +10,15 @@ a pure decision on keys: done, stale or missing.
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
-import librosa
 import numpy as np
 import pandas as pd
 import soundfile
-import soxr
 
 from cache import (
     ClipRow,
@@ -32,9 +33,9 @@ from cache import (
     require_space,
     write_shard,
 )
-from cache.errors import CorpusError
+from cache.errors import CorpusError, InputError
 from cache.table import read_table, shard_paths
-from featurize.audio import MAX_CLIP_MINUTES, QuarantineError, decode
+from featurize.audio import MAX_CLIP_MINUTES, QuarantineError, Recording, decode
 from featurize.jobs import Backend, run_tasks
 from featurize.logmel import log_mel
 from featurize.modes import FeatureMode, difference
@@ -81,14 +82,20 @@ class FeaturizePlan:
 
     Parameters
     ----------
-    todo : dict of {str: int}
-        Mode → clips to compute.
+    sources : list of Source
+        Every clip's file, in the clip table's order.
+    tasks : list of ShardTask
+    todo, kept : dict of {str: int}
+        Mode → clips to compute, and clips whose frames are there.
+    notes : dict of {str: list of str}
+        Mode → sentences that say why something is computed anew.
     n_bytes : int
         Estimated size on disk.
     seconds : float
         Estimated time; NaN where it was not asked for.
     """
 
+    sources: list[Source]
     tasks: list["ShardTask"]
     todo: dict[str, int]
     kept: dict[str, int]
@@ -140,7 +147,6 @@ class Featurizer:
     max_clip_minutes: float = MAX_CLIP_MINUTES
     wait: bool = False
     progress: Progress | None = None
-    _sources: list[Source] = field(default_factory=list, init=False)
 
     def plan(self, clips: pd.DataFrame, *, time_it: bool = False) -> FeaturizePlan:
         """Decide what there is to do; writes nothing.
@@ -152,12 +158,11 @@ class Featurizer:
         time_it : bool
             Compute a few clips to estimate the time.
         """
-        self._sources = look_at_all(clips, jobs=self.jobs, progress=self.progress)
-        readable = [source for source in self._sources if source.digest]
-        tasks, todo, notes = self._plan_tasks(readable)
-        kept = {mode.name: len(readable) - todo[mode.name] for mode in self.modes}
+        sources = look_at_all(clips, jobs=self.jobs, progress=self.progress)
+        by_key = {source.key: source for source in sources if source.digest}
+        tasks, todo, kept, notes = self._plan_tasks(by_key)
         seconds = self._estimate_seconds(tasks) if time_it else math.nan
-        return FeaturizePlan(tasks, todo, kept, notes, _estimate_bytes(tasks), seconds)
+        return FeaturizePlan(sources, tasks, todo, kept, notes, _estimate_bytes(tasks), seconds)
 
     def run(self, clips: pd.DataFrame) -> dict[str, ModeReport]:
         """Compute what is missing, and report each mode.
@@ -170,6 +175,8 @@ class Featurizer:
             If the disk cannot hold what is to be written.
         CorpusError
             If files changed while they were read; all others are done.
+        InputError
+            If workers on other machines do not share the store.
         """
         with StoreLock(self.store, wait=self.wait):
             plan = self.plan(clips)
@@ -187,13 +194,13 @@ class Featurizer:
         try:
             for folder in folders:
                 remove_leftovers(folder)
-            for result in run_tasks(
-                make_shard, plan.tasks, jobs=self.jobs, backend=self.backend, scheduler=self.scheduler
-            ):
-                done += result.n_clips
-                changed += result.changed
-                if self.progress:
-                    self.progress("featurize", done, total)
+            results = run_tasks(make_shard, plan.tasks, jobs=self.jobs, backend=self.backend, scheduler=self.scheduler)
+            with closing(results):
+                for result in results:
+                    done += result.n_clips
+                    changed += result.changed
+                    if self.progress:
+                        self.progress("featurize", done, total)
         except BaseException:
             # Workers that were stopped in the middle leave temporary files; they are dead by now.
             for folder in folders:
@@ -201,33 +208,38 @@ class Featurizer:
             raise
         return changed
 
-    def _plan_tasks(self, readable: list[Source]) -> tuple[list[ShardTask], dict[str, int], dict[str, list[str]]]:
-        by_key = {source.key: source for source in readable}
+    def _plan_tasks(
+        self, by_key: dict[Key, Source]
+    ) -> tuple[list[ShardTask], dict[str, int], dict[str, int], dict[str, list[str]]]:
+        wanted = list(by_key)
         shared: dict[tuple[Key, ...], list[tuple[FeatureMode, str, ShardPlan]]] = {}
         todo: dict[str, int] = {}
+        kept: dict[str, int] = {}
         notes: dict[str, list[str]] = {}
         for mode in self.modes:
             folder = self.store / mode.folder
-            index = _forgiving(read_index(folder), self.max_clip_minutes)
-            shards = plan_shards(list(by_key), index, clips_per_shard=clips_per_shard(len(by_key)))
-            notes[mode.name] = self._explain(mode, list(by_key), index)
+            index = read_index(folder)
+            forgiving = _forgiving(index, self.max_clip_minutes)
+            shards = plan_shards(wanted, forgiving, clips_per_shard=clips_per_shard(len(wanted)))
+            notes[mode.name] = self._explain(mode, wanted, index, forgiving)
             todo[mode.name] = sum(len(shard.keys) for shard in shards)
+            kept[mode.name] = sum(key in index.by_key and index.by_key[key].has_frames for key in wanted)
             for shard in shards:
-                shared.setdefault(shard.keys, []).append((mode, str(folder), shard))
+                shared.setdefault(shard.keys, []).append((mode, str(folder.absolute()), shard))
         tasks = [
             ShardTask(tuple(by_key[key] for key in keys), tuple(outputs), self.max_clip_minutes)
             for keys, outputs in shared.items()
         ]
-        return tasks, todo, notes
+        return tasks, todo, kept, notes
 
-    def _explain(self, mode: FeatureMode, wanted: list[Key], index: StoreIndex) -> list[str]:
+    def _explain(self, mode: FeatureMode, wanted: list[Key], index: StoreIndex, forgiving: StoreIndex) -> list[str]:
         if not index.rows:
             return list(self._other_settings(mode))
-        stale = [key.name for key, decision in zip(wanted, decide(wanted, index), strict=True) if decision == "stale"]
-        if not stale:
-            return []
-        some = ", ".join(stale[:3]) + (", …" if len(stale) > 3 else "")
-        return [f"{len(stale)} {'clip has' if len(stale) == 1 else 'clips have'} changed: {some}"]
+        before, now = decide(wanted, index), decide(wanted, forgiving)
+        changed = [key.name for key, decision in zip(wanted, before, strict=True) if decision == "stale"]
+        let_in = [key.name for key, was, is_ in zip(wanted, before, now, strict=True) if is_ == "stale" != was]
+        notes = [f"{_count(changed)} changed: {_some(changed)}"] if changed else []
+        return [*notes, f"{_count(let_in)} been let in by the higher {_TOO_LONG}: {_some(let_in)}"] if let_in else notes
 
     def _other_settings(self, mode: FeatureMode) -> Iterator[str]:
         for folder in sorted(self.store.glob(f"{mode.name}-*")):
@@ -239,20 +251,29 @@ class Featurizer:
     def _report(self, mode: FeatureMode, plan: FeaturizePlan) -> ModeReport:
         folder = self.store / mode.folder
         rows = read_index(folder).by_key
-        quarantined = [(source.name, source.problem) for source in self._sources if source.problem]
-        found = [rows[source.key] for source in self._sources if source.digest]
+        quarantined = [(source.name, source.problem) for source in plan.sources if source.problem]
+        wanted = [source.key for source in plan.sources if source.digest]
+        if lost := [key.name for key in wanted if key not in rows]:
+            message = (
+                f"{folder} lacks {len(lost)} of the clips just computed, such as {lost[0]!r}: the workers wrote to a "
+                "folder of that name elsewhere; give a --store that all of them share"
+            )
+            raise InputError(message)
+        found = [rows[key] for key in wanted]
         quarantined += [(row.key.name, row.problem) for row in found if row.problem]
         keys = [row.key for row in found if row.has_frames]
         planned = {key for task in plan.tasks for m, _, shard in task.outputs if m == mode for key in shard.keys}
         computed = sum(key in planned for key in keys)
         notes = plan.notes[mode.name]
         return ModeReport(
-            mode, folder, len(self._sources), computed, len(keys) - computed, sorted(quarantined), notes, keys
+            mode, folder, len(plan.sources), computed, len(keys) - computed, sorted(quarantined), notes, keys
         )
 
     def _estimate_seconds(self, tasks: list[ShardTask]) -> float:
         """Time a few clips and scale by the length of all."""
-        pairs = [(source, task) for task in tasks for source in task.sources]
+        pairs = [
+            (source, task) for task in tasks for source in task.sources if source.seconds <= self.max_clip_minutes * 60
+        ]
         if not pairs:
             return 0.0
         probes = pairs[:: -(-len(pairs) // _PROBES)]
@@ -263,10 +284,18 @@ class Featurizer:
         return spent * total / length / min(self.jobs, len(tasks))
 
 
+def _count(names: list[str]) -> str:
+    return "1 clip has" if len(names) == 1 else f"{len(names)} clips have"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
 def _time_clips(pairs: Sequence[tuple[Source, ShardTask]]) -> float:
     start = time.perf_counter()
     for source, task in pairs:
-        list(_clip_rows(source, [mode for mode, _, _ in task.outputs], task.max_clip_minutes))
+        _clip_rows(source, [mode for mode, _, _ in task.outputs], task.max_clip_minutes)
     return time.perf_counter() - start
 
 
@@ -280,7 +309,7 @@ def clips_per_shard(n_clips: int) -> int:
 
 
 def _forgiving(index: StoreIndex, max_clip_minutes: float) -> StoreIndex:
-    """Show clips that were too long for an earlier limit, and are not for this one, as changed."""
+    """Show clips that were too long for an earlier limit, and are not for this one, as stale."""
     limit = max_clip_minutes * 60
     return StoreIndex(
         tuple(
@@ -294,7 +323,8 @@ def _estimate_bytes(tasks: Iterable[ShardTask]) -> int:
     total = 0
     for task in tasks:
         for mode, _, _ in task.outputs:
-            frames = sum(mode.n_frames(source.seconds) for source in task.sources)
+            limit = task.max_clip_minutes * 60
+            frames = sum(mode.n_frames(source.seconds) for source in task.sources if source.seconds <= limit)
             total += frames * mode.n_mels * np.dtype(mode.dtype).itemsize + 400 * len(task.sources) + 16_384
     return total
 
@@ -305,8 +335,8 @@ def make_shard(task: ShardTask) -> ShardResult:
     rows: dict[str, list[ClipRow]] = {mode.name: [] for mode in modes}
     changed: list[str] = []
     for source in task.sources:
-        made = list(_clip_rows(source, modes, task.max_clip_minutes))
-        if not source.is_unchanged():
+        made = _clip_rows(source, modes, task.max_clip_minutes)
+        if not (made and source.is_unchanged()):
             changed.append(source.name)
             continue
         for mode, row in zip(modes, made, strict=True):
@@ -317,17 +347,23 @@ def make_shard(task: ShardTask) -> ShardResult:
     return ShardResult(len(task.sources), tuple(changed))
 
 
-def _clip_rows(source: Source, modes: Sequence[FeatureMode], max_clip_minutes: float) -> Iterator[ClipRow]:
-    """Decode one clip once, and give a row for each mode."""
+def _clip_rows(source: Source, modes: Sequence[FeatureMode], max_clip_minutes: float) -> list[ClipRow]:
+    """Decode one clip once, and give a row for each mode; none where the file can no longer be read."""
     try:
         recording = decode(source.path, max_clip_minutes=max_clip_minutes)
     except QuarantineError as error:
-        for _ in modes:
-            yield ClipRow(source.name, source.digest, error.seconds, None, error.reason)
-        return
-    for mode in modes:
+        if isinstance(error.__cause__, OSError):  # it was read a moment ago: no property of these bytes
+            return []
+        return [ClipRow(source.name, source.digest, error.seconds, None, error.reason) for _ in modes]
+    return [_clip_row(source, recording, mode) for mode in modes]
+
+
+def _clip_row(source: Source, recording: Recording, mode: FeatureMode) -> ClipRow:
+    try:
         frames = log_mel(recording, mode).astype(mode.dtype)
-        yield ClipRow(source.name, source.digest, recording.seconds, frames)
+    except InputError as error:
+        return ClipRow(source.name, source.digest, recording.seconds, None, str(error))
+    return ClipRow(source.name, source.digest, recording.seconds, frames)
 
 
 def _seal(mode: FeatureMode, folder: str, plan: ShardPlan, rows: list[ClipRow]) -> None:
@@ -345,11 +381,12 @@ def _seal(mode: FeatureMode, folder: str, plan: ShardPlan, rows: list[ClipRow]) 
     )
 
 
+@cache
 def library_versions() -> dict[str, str]:
     """Return the versions of the libraries that the numbers depend on."""
     return {
-        "librosa": librosa.__version__,
+        "librosa": version("librosa"),
         "libsndfile": soundfile.__libsndfile_version__,
-        "numpy": np.__version__,
-        "soxr": soxr.__version__,
+        "numpy": version("numpy"),
+        "soxr": version("soxr"),
     }

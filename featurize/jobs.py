@@ -9,13 +9,15 @@ finishing. Errors of a single recording are values in the results; an exception 
 import contextlib
 import importlib
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Literal, TypeVar, cast
 
 import joblib
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from cache.errors import EarmarkError, InputError
+
+_DIED = "a worker process died (out of memory, or a crash in a decoder); run again to go on from here"
 
 Backend = Literal["loky", "dask", "ray"]
 Task = TypeVar("Task")
@@ -49,7 +51,7 @@ def run_tasks(
     jobs: int,
     backend: Backend = "loky",
     scheduler: str | None = None,
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """Call the function for each task and yield the results as they come.
 
     Parameters
@@ -71,23 +73,21 @@ def run_tasks(
     InputError
         If the backend's package is not installed.
     """
-    jobs = min(jobs, max(1, len(tasks)))
+    if not tasks:
+        return
+    jobs = min(jobs, len(tasks))
     if jobs == 1 and backend == "loky":
         yield from map(function, tasks)
         return
     with _configured(backend, jobs, scheduler):
-        try:
-            for part in _parts(tasks, jobs, backend):
-                yield from _stream(function, part, jobs, backend)
-        except TerminatedWorkerError as error:
-            message = "a worker process died (out of memory, or a crash in a decoder); run again to go on from here"
-            raise WorkerDiedError(message) from error
+        for part in _parts(tasks, jobs, backend):
+            yield from _stream(function, part, jobs, backend)
 
 
 def _parts(tasks: Sequence[Task], jobs: int, backend: Backend) -> Iterator[Sequence[Task]]:
     """Cut the tasks in slices for the backend that hands nothing back before all is done."""
     step = len(tasks) if backend != "ray" else 4 * jobs
-    for first in range(0, len(tasks), max(1, step)):
+    for first in range(0, len(tasks), step):
         yield tasks[first : first + step]
 
 
@@ -101,13 +101,23 @@ def _stream(function: Callable[[Task], Result], tasks: Sequence[Task], jobs: int
 def _configured(backend: Backend, jobs: int, scheduler: str | None) -> Iterator[None]:
     if backend == "loky":
         # The parent answers Ctrl-C for all; a worker that answers too prints a traceback.
-        with joblib.parallel_config("loky", inner_max_num_threads=1, initializer=_ignore_interrupt):
-            yield
+        try:
+            with joblib.parallel_config("loky", inner_max_num_threads=1, initializer=_ignore_interrupt):
+                yield
+        except TerminatedWorkerError as error:
+            raise WorkerDiedError(_DIED) from error
     elif backend == "dask":
         distributed = _import("distributed", backend)
-        where = {"address": scheduler} if scheduler else {"n_workers": jobs, "threads_per_worker": 1}
-        with distributed.Client(**where, set_as_default=True), joblib.parallel_config("dask"):
-            yield
+        where = (
+            {"address": scheduler}
+            if scheduler
+            else {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": ":0"}
+        )
+        try:
+            with distributed.Client(**where, set_as_default=True), joblib.parallel_config(_dask_backend()):
+                yield
+        except distributed.KilledWorker as error:
+            raise WorkerDiedError(_DIED) from error
     else:
         ray = _import("ray", backend)
         _import("ray.util.joblib", backend).register_ray()
@@ -120,6 +130,24 @@ def _configured(backend: Backend, jobs: int, scheduler: str | None) -> Iterator[
         finally:
             if started:
                 ray.shutdown()
+
+
+def _dask_backend() -> Any:
+    """Make joblib's Dask backend, which also tells of tasks that Dask gave up, instead of waiting for them for ever."""
+    from joblib._dask import DaskDistributedBackend
+
+    class Backend(DaskDistributedBackend):  # type: ignore[misc]
+        def submit(self, func: Any, callback: Any = None) -> Any:
+            future = super().submit(func, callback)
+            future.add_done_callback(lambda done: callback(done.exception()) if done.exception() else None)
+            return future
+
+        def retrieve_result_callback(self, out: Any) -> Any:
+            if isinstance(out, Exception):
+                raise out
+            return super().retrieve_result_callback(out)
+
+    return Backend()
 
 
 def _ignore_interrupt() -> None:

@@ -11,6 +11,7 @@ the head of a clip at high resolution, X the whole clip at low resolution. A thi
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -35,7 +36,7 @@ class FeatureMode:
     sample_rate_hz : int > 0
         The clip is resampled to this rate.
     n_fft, hop_samples, n_mels : int > 0
-        Length of a frame (and of its FFT), step between frames, number of mel bands.
+        Length of a frame (and of its FFT), which is even; step between frames; number of mel bands.
     fmin_hz, fmax_hz : float
         Lower edge of the lowest band and upper edge of the highest; ``0 <= fmin_hz < fmax_hz <= sample_rate_hz / 2``.
     window_seconds : float > 0
@@ -69,6 +70,9 @@ class FeatureMode:
     dtype: Dtype = "float16"
 
     def __post_init__(self) -> None:
+        for field, kind, rule in (("name", str, "must be a word"), ("head_only", bool, "must be true or false")):
+            if not isinstance(getattr(self, field), kind):
+                self._refuse(field, rule)
         if not (self.name.isidentifier() and self.name.islower()):
             self._refuse("name", "must be a lower-case word")
         for field in ("sample_rate_hz", "n_fft", "hop_samples", "n_mels"):
@@ -83,12 +87,14 @@ class FeatureMode:
         for field in ("window_seconds", "trim_db", "top_db"):
             if getattr(self, field) == 0:
                 self._refuse(field, "must be above 0")
+        if self.n_fft % 2:
+            self._refuse("n_fft", "must be even, so that frames are centred on a sample")
+        if self.window_samples < 1:
+            self._refuse("window_seconds", "must hold at least one sample")
         if not self.fmin_hz < self.fmax_hz <= self.sample_rate_hz / 2:
             self._refuse("fmax_hz", f"must lie above fmin_hz ({self.fmin_hz:g}) and up to half the sample rate")
         if self.dtype not in ("float16", "float32"):
             self._refuse("dtype", "must be float16 or float32")
-        if not isinstance(self.head_only, bool):
-            self._refuse("head_only", "must be true or false")
 
     def _refuse(self, field: str, rule: str) -> None:
         message = f"mode {self.name!r}: {field} {rule}; got {getattr(self, field)!r}"
@@ -108,7 +114,7 @@ class FeatureMode:
         """Return the most frames that a clip of this many seconds gives."""
         if self.head_only:
             return self.window_frames
-        return max(self.window_frames, 1 + int(seconds * self.sample_rate_hz) // self.hop_samples)
+        return max(self.window_frames, 1 + math.ceil(seconds * self.sample_rate_hz) // self.hop_samples)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings and the front-end's version as JSON-able values; ``from_dict`` reads them back."""

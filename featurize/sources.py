@@ -11,12 +11,12 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 import soundfile
 
 from cache import Key
+from featurize.audio import open_regular
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage's name, the clips done, and all clips."""
@@ -31,6 +31,7 @@ class Source:
     name : str
         The clip's ``fname``.
     path : str
+        Absolute.
     digest : str
         SHA-256 of the bytes, hex; empty where the file cannot be read.
     stamp : tuple of int
@@ -67,8 +68,9 @@ def _stamp(status: os.stat_result) -> tuple[int, int, int]:
 
 def look(name: str, path: str) -> Source:
     """Read a file once: digest its bytes, and ask its header for its length."""
+    path = os.path.abspath(path)  # a worker may run in another folder
     try:
-        with Path(path).open("rb") as file:
+        with open_regular(path) as file:
             stamp = _stamp(os.fstat(file.fileno()))
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:

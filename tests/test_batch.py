@@ -1,0 +1,399 @@
+"""The parallel featurizer: what is computed, kept, remembered and told."""
+
+import dataclasses
+import math
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sounds import RATE_HZ, clip_table, noise, wav_bytes, write_sound
+
+import cache.space
+import featurize.batch
+from cache import StoreLock, open_store, read_index, verify_store
+from cache.errors import CorpusError, InputError, LockedError, NoSpaceError
+from cache.layout import TEMP_SUFFIX
+from featurize.audio import Recording, decode
+from featurize.batch import Featurizer, ShardTask, clips_per_shard, library_versions, make_shard
+from featurize.logmel import compute
+from featurize.modes import LH, MODES, FeatureMode, X
+
+BOTH = (LH, X)
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> pd.DataFrame:
+    """Twenty short clips, which make two shards a mode."""
+    folder = tmp_path / "audio"
+    return clip_table([write_sound(folder / f"{i:02}.wav", noise(2_000 + 100 * i, seed=i)) for i in range(20)])
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+def contents(store: Path) -> dict[str, bytes]:
+    """Every shard, and whatever else lies beside it."""
+    return {str(path.relative_to(store)): path.read_bytes() for path in store.glob("*/**/*") if path.is_file()}
+
+
+def path_of(clips: pd.DataFrame, name: str) -> Path:
+    return Path(str(clips.set_index("fname").loc[name, "path"]))
+
+
+# ------------------------------------------------------------------ what is computed
+
+
+def test_frames_are_those_of_compute(clips: pd.DataFrame, store: Path) -> None:
+    reports = Featurizer(store, BOTH).run(clips)
+    assert list(reports) == ["lh", "x"]
+    for name, report in reports.items():
+        mode = MODES[name]
+        assert (report.mode, report.store, report.clips) == (mode, store / mode.folder, 20)
+        assert (report.computed, report.kept, report.quarantined, report.notes) == (20, 0, [], [])
+        reader = open_store(report.store)
+        assert reader.settings == mode.to_dict()
+        assert list(reader.names) == clips["fname"].tolist() == [key.name for key in report.keys]
+        assert verify_store(report.store).ok
+        for frames, path in zip(reader, clips["path"], strict=True):
+            np.testing.assert_array_equal(frames, compute(path, [mode])[name].astype(np.float16))
+
+
+def test_float32_is_stored_bit_for_bit(clips: pd.DataFrame, store: Path) -> None:
+    report = Featurizer(store, [dataclasses.replace(X, dtype="float32")]).run(clips)["x"]
+    np.testing.assert_array_equal(open_store(report.store)[3], compute(clips["path"][3], [X])["x"])
+
+
+def test_a_clip_is_decoded_once_for_all_modes(
+    clips: pd.DataFrame, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[str] = []
+
+    def counted(path: str, *, max_clip_minutes: float) -> Recording:
+        decoded.append(path)
+        return decode(path, max_clip_minutes=max_clip_minutes)
+
+    monkeypatch.setattr(featurize.batch, "decode", counted)
+    Featurizer(store, BOTH).run(clips)
+    assert sorted(decoded) == sorted(clips["path"])
+
+
+def test_a_second_run_computes_nothing(clips: pd.DataFrame, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Featurizer(store, BOTH).run(clips)
+    before = contents(store)
+    monkeypatch.setattr(featurize.batch, "make_shard", lambda _: pytest.fail("a shard was made"))
+    report = Featurizer(store, BOTH).run(clips)["lh"]
+    assert (report.computed, report.kept, len(report.keys), report.notes) == (0, 20, 20, [])
+    assert contents(store) == before
+
+
+def test_order_and_number_of_workers_leave_no_trace(clips: pd.DataFrame, tmp_path: Path) -> None:
+    Featurizer(tmp_path / "one", BOTH, jobs=1).run(clips)
+    Featurizer(tmp_path / "two", BOTH, jobs=2).run(clips[::-1].reset_index(drop=True))
+    Featurizer(tmp_path / "apart", [X]).run(clips)
+    Featurizer(tmp_path / "apart", [LH]).run(clips)
+    assert len(contents(tmp_path / "one")) == 4
+    assert contents(tmp_path / "one") == contents(tmp_path / "two") == contents(tmp_path / "apart")
+
+
+def test_workers_need_not_run_in_this_folder(
+    clips: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workers of an earlier run stay where they were started, and those of a cluster are anywhere."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        report = Featurizer(Path("store"), [X], jobs=2).run(clips)["x"]
+        assert (report.computed, report.store) == (20, Path("store") / X.folder)
+        assert len(open_store(tmp_path / name / "store" / X.folder)) == 20
+
+
+def test_workers_that_write_elsewhere_are_noticed(
+    clips: pd.DataFrame, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(featurize.batch, "write_shard", lambda *_, **__: None)
+    with pytest.raises(InputError, match=r"lacks 20 of the clips just computed, such as '00.wav': .* --store that all"):
+        Featurizer(store, [X]).run(clips)
+
+
+@pytest.mark.parametrize("done", [0, 1, 2])
+def test_a_stopped_run_is_resumed_to_the_very_shards(
+    clips: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: int
+) -> None:
+    Featurizer(tmp_path / "whole", BOTH).run(clips)
+    finished: list[ShardTask] = []
+
+    def stops(task: ShardTask) -> object:
+        if len(finished) == done:
+            raise KeyboardInterrupt
+        finished.append(task)
+        return make_shard(task)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(featurize.batch, "make_shard", stops)
+        if done < 2:
+            with pytest.raises(KeyboardInterrupt):
+                Featurizer(tmp_path / "stopped", BOTH).run(clips)
+    report = Featurizer(tmp_path / "stopped", BOTH).run(clips)["x"]
+    assert report.kept == (0 if done == 2 else 16 * done)
+    assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
+
+
+def test_new_clips_make_new_shards(clips: pd.DataFrame, store: Path) -> None:
+    Featurizer(store, [X]).run(clips[:5])
+    before = contents(store)
+    report = Featurizer(store, [X]).run(clips)["x"]
+    assert (report.computed, report.kept) == (15, 5)
+    assert before.items() < contents(store).items()
+
+
+@pytest.mark.parametrize("keep_stamp", [False, True])
+def test_one_changed_byte_computes_one_clip(clips: pd.DataFrame, store: Path, keep_stamp: bool) -> None:
+    Featurizer(store, BOTH).run(clips)
+    path = path_of(clips, "07.wav")
+    status = path.stat()
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 0xFF
+    path.write_bytes(content)
+    if keep_stamp:
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    report = Featurizer(store, BOTH).run(clips)["lh"]
+    assert (report.computed, report.kept) == (1, 19)
+    assert report.notes == ["1 clip has changed: 07.wav"]
+    reader = open_store(report.store)
+    assert len(reader) == 20
+    np.testing.assert_array_equal(reader[7], compute(path, [LH])["lh"].astype(np.float16))
+
+
+def test_changed_settings_are_told_by_name(clips: pd.DataFrame, store: Path) -> None:
+    Featurizer(store, [X]).run(clips)
+    other = dataclasses.replace(X, n_mels=64, dtype="float32")
+    report = Featurizer(store, [other]).run(clips)["x"]
+    assert report.computed == 20
+    assert report.notes == [
+        f"the settings changed (n_mels 48 → 64, dtype float16 → float32): what {X.folder} holds does not serve"
+    ]
+    assert Featurizer(store, [X]).run(clips)["x"].kept == 20
+
+
+def test_an_empty_table_is_done_at_once(store: Path) -> None:
+    report = Featurizer(store, [X]).run(clip_table([]))["x"]
+    assert (report.clips, report.computed, report.kept, report.keys) == (0, 0, 0, [])
+
+
+def test_progress_is_told(clips: pd.DataFrame, store: Path) -> None:
+    steps: list[tuple[str, int, int]] = []
+    Featurizer(store, BOTH, progress=lambda *step: steps.append(step)).run(clips)
+    assert steps == [("check", done, 20) for done in range(1, 21)] + [("featurize", 16, 20), ("featurize", 20, 20)]
+
+
+@pytest.mark.parametrize(
+    ("n_clips", "expected"), [(0, 16), (20, 16), (1_000, 16), (2_048, 64), (11_073, 256), (10**6, 512)]
+)
+def test_the_size_of_shards_grows_with_the_corpus(n_clips: int, expected: int) -> None:
+    assert clips_per_shard(n_clips) == expected
+
+
+def test_versions_are_recorded() -> None:
+    assert set(library_versions()) == {"librosa", "libsndfile", "numpy", "soxr"}
+    assert all(version[0].isdigit() for version in library_versions().values())
+
+
+# ------------------------------------------------------------------ quarantine
+
+
+def test_broken_clips_are_remembered_and_listed_each_time(
+    clips: pd.DataFrame, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path_of(clips, "03.wav").write_bytes(b"")
+    path_of(clips, "11.wav").write_bytes(b"no sound")
+    path_of(clips, "15.wav").unlink()
+    listed = [
+        ("03.wav", "the file is empty (0 bytes)"),
+        ("11.wav", "cannot be decoded: Format not recognised"),
+        ("15.wav", "cannot be read: No such file or directory"),
+    ]
+    first = Featurizer(store, BOTH).run(clips)["lh"]
+    assert (first.clips, first.computed, first.kept, first.quarantined) == (20, 17, 0, listed)
+    assert len(open_store(first.store)) == 17
+    with monkeypatch.context() as patch:
+        patch.setattr(featurize.batch, "decode", lambda *_, **__: pytest.fail("a clip was decoded again"))
+        again = Featurizer(store, BOTH).run(clips)["x"]
+        assert (again.computed, again.kept, again.quarantined) == (0, 17, listed)
+        plan = Featurizer(store, BOTH).plan(clips)
+        assert (plan.todo, plan.kept) == ({"lh": 0, "x": 0}, {"lh": 17, "x": 17})
+    write_sound(path_of(clips, "03.wav"), noise(500))
+    mended = Featurizer(store, BOTH).run(clips)["x"]
+    assert (mended.computed, mended.kept, mended.quarantined) == (1, 17, listed[1:])
+
+
+def test_a_clip_may_fail_in_one_mode_only(clips: pd.DataFrame, store: Path) -> None:
+    path = path_of(clips, "02.wav")
+    write_sound(path, 3.4e38 * np.sign(noise(9_000)), LH.sample_rate_hz, subtype="FLOAT")
+    reports = Featurizer(store, BOTH).run(clips)
+    assert (reports["lh"].computed, reports["lh"].quarantined) == (20, [])
+    assert reports["x"].computed == 19
+    assert reports["x"].quarantined[0][0] == "02.wav"
+    assert reports["x"].quarantined[0][1].startswith("overflows when resampled to 26000 Hz")
+
+
+def test_a_higher_limit_lets_long_clips_in(clips: pd.DataFrame, store: Path) -> None:
+    write_sound(path_of(clips, "05.wav"), noise(3 * RATE_HZ))
+    short = Featurizer(store, [X], max_clip_minutes=2 / 60).run(clips)["x"]
+    reason = "is 0.1 minutes long, over the 0.0333333 of --max-clip-minutes: use cli caption"
+    assert (short.computed, short.quarantined) == (19, [("05.wav", reason)])
+    before = contents(store)
+    assert Featurizer(store, [X], max_clip_minutes=2.5 / 60).run(clips)["x"].computed == 0
+    assert contents(store) == before
+    longer = Featurizer(store, [X], max_clip_minutes=4 / 60)
+    assert longer.plan(clips).notes == {"x": ["1 clip has been let in by the higher --max-clip-minutes: 05.wav"]}
+    report = longer.run(clips)["x"]
+    assert (report.computed, report.kept, report.quarantined) == (1, 19, [])
+    assert "05.wav" in open_store(report.store).names
+    assert longer.run(clips)["x"].computed == 0
+    assert Featurizer(store, [X], max_clip_minutes=2 / 60).run(clips)["x"].kept == 20
+
+
+# ------------------------------------------------------------------ what goes wrong meanwhile
+
+
+def test_a_file_that_changes_meanwhile_is_told_and_the_others_done(
+    clips: pd.DataFrame, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meddles(path: str, *, max_clip_minutes: float) -> Recording:
+        recording = decode(path, max_clip_minutes=max_clip_minutes)
+        if path.endswith("04.wav"):
+            write_sound(Path(path), noise(50))
+        if path.endswith("18.wav"):
+            Path(path).unlink()
+        return recording
+
+    with monkeypatch.context() as patch:
+        patch.setattr(featurize.batch, "decode", meddles)
+        with pytest.raises(CorpusError, match=r"2 files changed while they were read, such as '04.wav'; run again"):
+            Featurizer(store, BOTH).run(clips)
+    names = [row.key.name for row in read_index(store / X.folder).rows]
+    assert sorted(names) == [name for name in clips["fname"] if name not in ("04.wav", "18.wav")]
+    report = Featurizer(store, BOTH).run(clips)["x"]
+    assert (report.computed, report.kept) == (1, 18)
+    assert [name for name, _ in report.quarantined] == ["18.wav"]
+
+
+def test_a_file_that_cannot_be_read_any_more_is_not_remembered_as_broken(
+    clips: pd.DataFrame, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(path: str) -> object:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("featurize.audio.open_regular", fails)
+        with pytest.raises(CorpusError, match="20 files changed"):
+            Featurizer(store, [X]).run(clips)
+    assert not read_index(store / X.folder).rows
+    assert Featurizer(store, [X]).run(clips)["x"].computed == 20
+
+
+@pytest.mark.parametrize("failure", [OSError(5, "Input/output error"), KeyboardInterrupt()], ids=["OSError", "Ctrl-C"])
+def test_nothing_half_written_stays(
+    clips: pd.DataFrame, store: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    leftover = store / X.folder / f".shard-00.h5.1-2{TEMP_SUFFIX}"
+    made: list[object] = []
+
+    def fails(*args: object, **options: object) -> object:
+        leftover.write_bytes(b"of a killed worker")
+        made.append(args)
+        raise failure
+
+    monkeypatch.setattr(featurize.batch, "write_shard", fails)
+    (store / X.folder).mkdir(parents=True)
+    with pytest.raises(type(failure)):
+        Featurizer(store, [X]).run(clips)
+    assert made
+    assert contents(store) == {}
+    with StoreLock(store):
+        pass
+
+
+def test_leftovers_of_a_killed_run_are_swept_away(clips: pd.DataFrame, store: Path) -> None:
+    leftover = store / X.folder / f".shard-00.h5.1-2{TEMP_SUFFIX}"
+    leftover.parent.mkdir(parents=True)
+    leftover.write_bytes(b"of a killed run")
+    Featurizer(store, [X]).run(clips)
+    assert not leftover.exists()
+
+
+def test_a_dry_run_writes_nothing(clips: pd.DataFrame, store: Path) -> None:
+    plan = Featurizer(store, BOTH).plan(clips, time_it=True)
+    assert (plan.todo, plan.kept) == ({"lh": 20, "x": 20}, {"lh": 0, "x": 0})
+    assert plan.seconds > 0
+    assert not store.exists()
+    Featurizer(store, BOTH).run(clips)
+    written = sum(map(len, contents(store).values()))
+    assert written <= plan.n_bytes < 1.2 * written
+    done = Featurizer(store, BOTH).plan(clips, time_it=True)
+    assert (done.tasks, done.n_bytes, done.seconds) == ([], 0, 0.0)
+    assert math.isnan(Featurizer(store, BOTH).plan(clips).seconds)
+
+
+def test_what_is_too_long_is_not_counted_on(clips: pd.DataFrame, store: Path) -> None:
+    expected = Featurizer(store, [X]).plan(clips).n_bytes
+    header = wav_bytes(b"", stated=2 * 3600 * 8000, rate_hz=8000)
+    path_of(clips, "00.wav").write_bytes(header)
+    with path_of(clips, "00.wav").open("ab") as file:
+        file.truncate(len(header) + 2 * 3600 * 8000)
+    assert Featurizer(store, [X]).plan(clips, time_it=True).n_bytes < expected
+
+
+def test_a_full_disk_is_told_before_anything_is_written(
+    clips: pd.DataFrame, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache.space, "free_space", lambda _: 1_000_000)
+    with pytest.raises(NoSpaceError, match=r"needs 1\.\d MB, but only 1\.0 MB are free") as caught:
+        Featurizer(store, BOTH).run(clips)
+    assert caught.value.exit_code == 6
+    assert contents(store) == {}
+
+
+def test_a_held_store_is_left_alone_or_waited_for(clips: pd.DataFrame, store: Path) -> None:
+    with StoreLock(store):
+        with pytest.raises(LockedError, match="is held by process") as caught:
+            Featurizer(store, [X]).run(clips)
+        assert caught.value.exit_code == 5
+    assert contents(store) == {}
+
+    held, let_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with StoreLock(store):
+            held.set()
+            let_go.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(30)
+    threading.Timer(0.2, let_go.set).start()
+    assert Featurizer(store, [X], wait=True).run(clips)["x"].computed == 20
+    assert let_go.is_set()
+    holder.join()
+
+
+def test_own_modes_are_featurized_too(clips: pd.DataFrame, store: Path) -> None:
+    own = FeatureMode(
+        name="own",
+        sample_rate_hz=8_000,
+        n_fft=256,
+        hop_samples=80,
+        n_mels=20,
+        fmin_hz=0,
+        fmax_hz=4_000,
+        window_seconds=0.1,
+        head_only=False,
+    )
+    report = Featurizer(store, [own]).run(clips)["own"]
+    assert report.computed == 20
+    assert open_store(report.store)[0].shape == (11, 20)

@@ -1,0 +1,140 @@
+"""Running tasks in parallel: results, errors, and workers that die."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sounds import clip_table, noise, write_sound
+
+import featurize.jobs
+from cache.errors import InputError
+from featurize.batch import Featurizer
+from featurize.jobs import Backend, WorkerDiedError, count_jobs, run_tasks
+from featurize.modes import LH, X
+
+TESTS = Path(__file__).parent
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _importable() -> Iterator[None]:
+    """Let worker processes import this file."""
+    with pytest.MonkeyPatch.context() as patch:
+        path = os.environ.get("PYTHONPATH", "")
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), str(TESTS.parent), *filter(None, [path])]))
+        yield
+
+
+def square(number: int) -> tuple[int, int]:
+    return number * number, os.getpid()
+
+
+def fail_at_three(number: int) -> int:
+    if number == 3:
+        message = "three is refused"
+        raise InputError(message)
+    return number
+
+
+def die_at_three(number: int) -> int:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def slow_first(number: int) -> int:
+    time.sleep(0.5 if number == 0 else 0)
+    return number
+
+
+def test_jobs_are_counted() -> None:
+    assert count_jobs(3) == 3
+    assert 1 <= count_jobs(None) <= (os.cpu_count() or 1)
+    with pytest.raises(InputError, match="--jobs must be 1 or more; got 0"):
+        count_jobs(0)
+
+
+def test_one_job_runs_in_this_process_one_by_one() -> None:
+    results = run_tasks(square, [1, 2, 3], jobs=1)
+    assert next(results) == (1, os.getpid())
+    assert list(results) == [(4, os.getpid()), (9, os.getpid())]
+
+
+@pytest.mark.parametrize("backend", ["loky", "dask", "ray"])
+def test_no_tasks_start_nothing(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(featurize.jobs, "_configured", lambda *_: pytest.fail("a backend was started"))
+    assert list(run_tasks(square, [], jobs=2, backend=backend)) == []
+
+
+def test_several_jobs_run_in_other_processes() -> None:
+    results = list(run_tasks(square, range(10), jobs=2))
+    assert sorted(value for value, _ in results) == [number * number for number in range(10)]
+    assert os.getpid() not in {pid for _, pid in results}
+
+
+def test_results_come_as_they_finish() -> None:
+    assert next(results := run_tasks(slow_first, [0, 1], jobs=2)) == 1
+    assert list(results) == [0]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_error_of_a_task_is_raised(jobs: int) -> None:
+    with pytest.raises(InputError, match="three is refused"):
+        list(run_tasks(fail_at_three, range(6), jobs=jobs))
+
+
+def test_a_killed_worker_is_told() -> None:
+    with pytest.raises(WorkerDiedError, match=r"a worker process died .*run again to go on from here"):
+        list(run_tasks(die_at_three, range(6), jobs=2))
+    assert sorted(value for value, _ in run_tasks(square, range(4), jobs=2)) == [0, 1, 4, 9]
+
+
+@pytest.mark.parametrize(("backend", "package"), [("dask", "distributed"), ("ray", "ray")])
+def test_a_missing_package_is_named(backend: Backend, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    words = rf"--backend {backend} needs the package {package}: pip install 'earmark\[{backend}\]'"
+    with pytest.raises(InputError, match=words):
+        list(run_tasks(square, [1], jobs=1, backend=backend))
+
+
+@pytest.fixture
+def dask_address() -> Iterator[str]:
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
+        yield cluster.scheduler_address
+
+
+def test_dask_makes_the_same_store(tmp_path: Path, dask_address: str) -> None:
+    clips = clip_table([write_sound(tmp_path / f"{i:02}.wav", noise(3_000, seed=i)) for i in range(20)])
+    (tmp_path / "05.wav").write_bytes(b"")
+    stores = [tmp_path / "loky", tmp_path / "dask"]
+    reports = [
+        Featurizer(stores[0], (LH, X)).run(clips),
+        Featurizer(stores[1], (LH, X), jobs=2, backend="dask", scheduler=dask_address).run(clips),
+    ]
+    here, there = (
+        {str(path.relative_to(store)): path.read_bytes() for path in store.glob("*/shard-*")} for store in stores
+    )
+    assert len(here) == 4
+    assert here == there
+    assert reports[0]["x"].keys == reports[1]["x"].keys
+    assert reports[1]["x"].quarantined == [("05.wav", "the file is empty (0 bytes)")]
+
+
+@pytest.mark.slow
+def test_dask_starts_a_cluster_of_its_own() -> None:
+    pytest.importorskip("distributed")
+    results = list(run_tasks(square, range(4), jobs=2, backend="dask"))
+    assert sorted(value for value, _ in results) == [0, 1, 4, 9]
+    assert os.getpid() not in {pid for _, pid in results}
+
+
+@pytest.mark.slow
+def test_an_error_and_a_killed_worker_on_dask(dask_address: str) -> None:
+    with pytest.raises(InputError, match="three is refused"):
+        list(run_tasks(fail_at_three, range(6), jobs=2, backend="dask", scheduler=dask_address))
+    with pytest.raises(WorkerDiedError, match="a worker process died"):
+        list(run_tasks(die_at_three, range(6), jobs=2, backend="dask", scheduler=dask_address))
