@@ -181,13 +181,16 @@ def verify_store(folder: str | os.PathLike[str]) -> VerifyReport:
     Raises
     ------
     NotFoundError
-        There is no such folder.
+        There is no such folder, or no shard in it.
     """
     folder = Path(folder)
     if not folder.is_dir():
         msg = f"there is no store at {folder}: run `cli featurize`, or give --store"
         raise NotFoundError(msg)
     paths = sorted(path for pattern in (SHARD_GLOB, f"*/{SHARD_GLOB}") for path in folder.glob(pattern))
+    if not paths:
+        msg = f"the store {folder} holds no shard; run cli featurize, or name another with --store"
+        raise NotFoundError(msg)
     whole: list[ShardTable] = []
     bad: list[BadShard] = []
     for path in paths:

@@ -20,6 +20,7 @@ def take_inventory(store: str | os.PathLike[str]) -> list[dict[str, Any]]:
     Parameters
     ----------
     store : path
+        The store that holds the folders of several modes, or a mode's folder.
 
     Returns
     -------
@@ -33,7 +34,8 @@ def take_inventory(store: str | os.PathLike[str]) -> list[dict[str, Any]]:
     IntegrityError
         A shard fails the checks of the bytes outside its frames.
     """
-    folders = sorted(path for path in Path(store).glob("*-*") if path.is_dir() and shard_paths(path))
+    root = Path(store).absolute()
+    folders = sorted(path for path in (root, *root.glob("*-*")) if path.is_dir() and shard_paths(path))
     if not folders:
         message = f"the store {os.fspath(store)} holds no shard; run cli featurize, or name another with --store"
         raise NotFoundError(message)

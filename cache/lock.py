@@ -54,7 +54,7 @@ class StoreLock:
             self._lock.acquire(timeout=_FOREVER if self._wait else 0)
             self._write_owner()
         except Timeout as error:
-            msg = f"{self.store} is held by {self._owner()}: wait for it, or pass --wait"
+            msg = f"{self.store} is held by {self._owner()}: wait for it to end (cli featurize --wait does)"
             raise LockedError(msg) from error
         except OSError as error:
             msg = f"{self.store} cannot be written to ({error.strerror}): give another --store, or make it writable"

@@ -11,6 +11,7 @@ that nobody verified are wrong: the clip is then of another class, mostly one th
 bytes depend on the corpus's seed, its own number and its class alone.
 """
 
+import io
 import json
 import os
 import shutil
@@ -112,8 +113,9 @@ def write_corpus(
 ) -> None:
     """Synthesize a corpus into a folder, all of it or nothing.
 
-    The corpus is made in a temporary folder beside ``root`` and renamed when it is whole. A folder that already holds
-    the corpus of these very settings is kept as it is.
+    The corpus is made in a temporary folder, beside ``root`` or in it where it is there already (it may be the working
+    directory, or a disk of its own), and renamed when it is whole. A folder that already holds the corpus of these very
+    settings is kept as it is.
 
     Parameters
     ----------
@@ -130,6 +132,8 @@ def write_corpus(
     ------
     CorpusError
         If the folder holds anything else, or a setting is out of range.
+    OSError
+        If the disk is full, or the folder cannot be written to.
     """
     if jobs < 1:
         message = f"the number of jobs is at least 1, not {jobs}"
@@ -141,13 +145,23 @@ def write_corpus(
         if progress is not None:
             progress(len(table), len(table))
         return
-    partial_root = root.with_name(f".{root.name}.partial-{os.getpid()}")
+    name = f".{root.name}.partial-{os.getpid()}"
+    partial_root = root / name if root.exists() else root.with_name(name)
     try:
         _write_audio(partial_root, table, seed=seed, jobs=jobs, progress=progress)
         _write_tables(partial_root, table, settings)
-        os.replace(partial_root, root)
+        _put_in_place(partial_root, root)
     finally:
         shutil.rmtree(partial_root, ignore_errors=True)
+
+
+def _put_in_place(partial_root: Path, root: Path) -> None:
+    if partial_root.parent != root:
+        os.replace(partial_root, root)
+        return
+    # The documents come last: they say that the corpus is whole.
+    for part in ("audio_train", "audio_test", "meta", "doc"):
+        os.replace(partial_root / f"FSDKaggle2018.{part}", root / f"FSDKaggle2018.{part}")
 
 
 def _shares(total: int, weights: list[int], at_least: int) -> list[int]:
@@ -207,7 +221,11 @@ def _write_clip(task: tuple[int, str, Path], *, seed: int) -> None:
     number, label, path = task
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
     wave = render(label, rng, sample_rate_hz=SAMPLE_RATE_HZ)
-    soundfile.write(path, np.round(wave * 32767).astype(np.int16), SAMPLE_RATE_HZ, subtype="PCM_16")
+    content = io.BytesIO()
+    samples = np.round(wave * 32767).astype(np.int16)
+    soundfile.write(content, samples, SAMPLE_RATE_HZ, format="WAV", subtype="PCM_16")
+    # Not written by libsndfile, which does not tell a full disk from other errors.
+    path.write_bytes(content.getvalue())
 
 
 def _write_audio(root: Path, table: pd.DataFrame, *, seed: int, jobs: int, progress: Progress | None) -> None:

@@ -24,10 +24,10 @@ from pathlib import Path
 import pandas as pd
 
 from cache.errors import CorpusError, NotFoundError
-from corpus.competition import find_kaggle, find_zenodo, read_competition
+from corpus.competition import SAMPLE_SUBMISSION, find_kaggle, find_zenodo, read_competition
 from corpus.custom import CLIPS_TABLE, read_class_folders, read_clips_table
 from corpus.files import Problem, shown_name
-from corpus.rows import TEXT, named
+from corpus.rows import TEXT, named, read_rows
 
 COLUMNS = (
     "fname",
@@ -78,6 +78,8 @@ def read_corpus(root: str | Path) -> pd.DataFrame:
         raise NotFoundError(msg)
     layout, rows, problems = _read_layout(folder)
     _check_keys(rows, source=CLIPS_TABLE if layout == CLIPS_TABLE else shown_name(str(root)))
+    if layout not in COMPETITION_LAYOUTS and (folder / SAMPLE_SUBMISSION).exists():
+        rows = _in_sample_order(rows, folder / SAMPLE_SUBMISSION)
     table = _typed(rows)
     table.attrs = {"layout": layout, "problems": problems}
     return table
@@ -131,6 +133,15 @@ def _check_keys(rows: pd.DataFrame, *, source: str) -> None:
     if len(twice):
         msg = f"{source}: fname must be unique, but more than one clip is named {named(twice)}; rename all but one"
         raise CorpusError(msg)
+
+
+def _in_sample_order(rows: pd.DataFrame, sample: Path) -> pd.DataFrame:
+    """Put the test clips that a sample submission lists first, in its order; its other rows are no concern here."""
+    asked = read_rows(sample, required=("fname",))["fname"].tolist()
+    place = {fname: number for number, fname in enumerate(asked)}
+    test = rows[rows["split"] == "test"]
+    order = test["fname"].map(lambda fname: place.get(fname, len(place))).astype(int).sort_values(kind="stable")
+    return pd.concat([rows[rows["split"] != "test"], test.loc[order.index]], ignore_index=True)
 
 
 def _typed(rows: pd.DataFrame) -> pd.DataFrame:

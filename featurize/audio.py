@@ -23,6 +23,8 @@ from cache.errors import InputError
 from featurize.promise import UNKNOWN_FRAMES, find_shortfall
 
 MAX_CLIP_MINUTES = 10.0
+LIMIT_OPTION = "--max-clip-minutes"
+"""Stands in the reason of every clip that another limit may let in."""
 _BLOCK_SAMPLES = 1 << 20  # of all channels together: bounds the memory of many-channel files
 _INT16_SCALE = np.float32(1 / 32768)
 
@@ -133,9 +135,13 @@ def _read(file: soundfile.SoundFile, stream: BinaryIO, path: Path, max_clip_minu
     return samples
 
 
+def too_long(seconds: float, *, max_clip_minutes: float) -> str:
+    """Say that a recording of this length is over the limit."""
+    return f"is {seconds / 60:.1f} minutes long, over the {max_clip_minutes:g} of {LIMIT_OPTION}: use cli caption"
+
+
 def _too_long(path: Path, seconds: float, max_clip_minutes: float) -> QuarantineError:
-    reason = f"is {seconds / 60:.1f} minutes long, over the {max_clip_minutes:g} of --max-clip-minutes: use cli caption"
-    return QuarantineError(path, reason, seconds=seconds)
+    return QuarantineError(path, too_long(seconds, max_clip_minutes=max_clip_minutes), seconds=seconds)
 
 
 def _is_plain_int16(file: soundfile.SoundFile) -> bool:

@@ -9,7 +9,7 @@ a pure decision on keys: done, stale or missing.
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
@@ -22,11 +22,11 @@ import soundfile
 
 from cache import (
     ClipRow,
+    IndexRow,
     Key,
     ShardPlan,
     StoreIndex,
     StoreLock,
-    decide,
     plan_shards,
     read_index,
     remove_leftovers,
@@ -34,15 +34,14 @@ from cache import (
     write_shard,
 )
 from cache.errors import CorpusError, InputError
-from cache.table import read_table, shard_paths
-from featurize.audio import MAX_CLIP_MINUTES, QuarantineError, Recording, decode
+from featurize.audio import LIMIT_OPTION, MAX_CLIP_MINUTES, QuarantineError, Recording, decode, too_long
 from featurize.jobs import Backend, run_tasks
 from featurize.logmel import log_mel
-from featurize.modes import FeatureMode, difference
+from featurize.modes import FeatureMode
+from featurize.notes import explain
 from featurize.sources import Progress, Source, look_at_all
 
 _PROBES = 8  # clips that --dry-run times
-_TOO_LONG = "--max-clip-minutes"  # in the reason of a clip that another limit may let in
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,9 @@ class Featurizer:
     jobs : int > 0
     backend, scheduler
         As in ``featurize.jobs.run_tasks``.
-    max_clip_minutes : float > 0
+    max_clip_minutes : float > 0, optional
+        What is longer has no frames, and what an earlier limit kept out is let in. Without one, new clips may last 10
+        minutes, and clips that the store holds stay as they are.
     wait : bool
         Wait for another run that holds the store.
     progress : callable, optional
@@ -144,7 +145,7 @@ class Featurizer:
     jobs: int = 1
     backend: Backend = "loky"
     scheduler: str | None = None
-    max_clip_minutes: float = MAX_CLIP_MINUTES
+    max_clip_minutes: float | None = None
     wait: bool = False
     progress: Progress | None = None
 
@@ -158,7 +159,9 @@ class Featurizer:
         time_it : bool
             Compute a few clips to estimate the time.
         """
-        sources = look_at_all(clips, jobs=self.jobs, progress=self.progress)
+        return self._plan(look_at_all(clips, jobs=self.jobs, progress=self.progress), time_it=time_it)
+
+    def _plan(self, sources: list[Source], *, time_it: bool = False) -> FeaturizePlan:
         by_key = {source.key: source for source in sources if source.digest}
         tasks, todo, kept, notes = self._plan_tasks(by_key)
         seconds = self._estimate_seconds(tasks) if time_it else math.nan
@@ -166,6 +169,8 @@ class Featurizer:
 
     def run(self, clips: pd.DataFrame) -> dict[str, ModeReport]:
         """Compute what is missing, and report each mode.
+
+        Where nothing is missing, the store is neither locked nor written to.
 
         Raises
         ------
@@ -178,16 +183,15 @@ class Featurizer:
         InputError
             If workers on other machines do not share the store.
         """
-        with StoreLock(self.store, wait=self.wait):
-            plan = self.plan(clips)
-            require_space(self.store, plan.n_bytes)
-            changed = self._work(plan)
-        if changed:
-            message = f"{len(changed)} files changed while they were read, such as {changed[0]!r}; run again for them"
-            raise CorpusError(message)
+        plan = self.plan(clips)
+        if plan.tasks:
+            with StoreLock(self.store, wait=self.wait):
+                plan = self._plan(plan.sources)  # another run may have written meanwhile
+                require_space(self.store, plan.n_bytes)
+                self._work(plan)
         return {mode.name: self._report(mode, plan) for mode in self.modes}
 
-    def _work(self, plan: FeaturizePlan) -> list[str]:
+    def _work(self, plan: FeaturizePlan) -> None:
         folders = [self.store / mode.folder for mode in self.modes]
         total, done = sum(len(task.sources) for task in plan.tasks), 0
         changed: list[str] = []
@@ -206,7 +210,9 @@ class Featurizer:
             for folder in folders:
                 remove_leftovers(folder)
             raise
-        return changed
+        if changed:
+            message = f"{len(changed)} files changed while they were read, such as {changed[0]!r}; run again for them"
+            raise CorpusError(message)
 
     def _plan_tasks(
         self, by_key: dict[Key, Source]
@@ -221,32 +227,27 @@ class Featurizer:
             index = read_index(folder)
             forgiving = _forgiving(index, self.max_clip_minutes)
             shards = plan_shards(wanted, forgiving, clips_per_shard=clips_per_shard(len(wanted)))
-            notes[mode.name] = self._explain(mode, wanted, index, forgiving)
+            notes[mode.name] = explain(folder, mode, wanted, index=index, forgiving=forgiving)
             todo[mode.name] = sum(len(shard.keys) for shard in shards)
-            kept[mode.name] = sum(key in index.by_key and index.by_key[key].has_frames for key in wanted)
+            rows = [index.by_key[key] for key in wanted if key in index.by_key]
+            kept[mode.name] = sum(not self._problem(row) for row in rows)
             for shard in shards:
                 shared.setdefault(shard.keys, []).append((mode, str(folder.absolute()), shard))
         tasks = [
-            ShardTask(tuple(by_key[key] for key in keys), tuple(outputs), self.max_clip_minutes)
+            ShardTask(tuple(by_key[key] for key in keys), tuple(outputs), self._limit_minutes)
             for keys, outputs in shared.items()
         ]
         return tasks, todo, kept, notes
 
-    def _explain(self, mode: FeatureMode, wanted: list[Key], index: StoreIndex, forgiving: StoreIndex) -> list[str]:
-        if not index.rows:
-            return list(self._other_settings(mode))
-        before, now = decide(wanted, index), decide(wanted, forgiving)
-        changed = [key.name for key, decision in zip(wanted, before, strict=True) if decision == "stale"]
-        let_in = [key.name for key, was, is_ in zip(wanted, before, now, strict=True) if is_ == "stale" != was]
-        notes = [f"{_count(changed)} changed: {_some(changed)}"] if changed else []
-        return [*notes, f"{_count(let_in)} been let in by the higher {_TOO_LONG}: {_some(let_in)}"] if let_in else notes
+    @property
+    def _limit_minutes(self) -> float:
+        return MAX_CLIP_MINUTES if self.max_clip_minutes is None else self.max_clip_minutes
 
-    def _other_settings(self, mode: FeatureMode) -> Iterator[str]:
-        for folder in sorted(self.store.glob(f"{mode.name}-*")):
-            paths = shard_paths(folder)
-            if paths:
-                words = difference(read_table(paths[0]).settings, mode.to_dict())
-                yield f"the settings changed ({words}): what {folder.name} holds does not serve"
+    def _problem(self, row: IndexRow) -> str:
+        """Say why a clip of the store is not to be used; empty where it is."""
+        if row.has_frames and self.max_clip_minutes is not None and row.seconds > self.max_clip_minutes * 60:
+            return too_long(row.seconds, max_clip_minutes=self.max_clip_minutes)
+        return row.problem
 
     def _report(self, mode: FeatureMode, plan: FeaturizePlan) -> ModeReport:
         folder = self.store / mode.folder
@@ -259,9 +260,9 @@ class Featurizer:
                 "folder of that name elsewhere; give a --store that all of them share"
             )
             raise InputError(message)
-        found = [rows[key] for key in wanted]
-        quarantined += [(row.key.name, row.problem) for row in found if row.problem]
-        keys = [row.key for row in found if row.has_frames]
+        problems = {key: self._problem(rows[key]) for key in wanted}
+        quarantined += [(key.name, problem) for key, problem in problems.items() if problem]
+        keys = [key for key, problem in problems.items() if not problem]
         planned = {key for task in plan.tasks for m, _, shard in task.outputs if m == mode for key in shard.keys}
         computed = sum(key in planned for key in keys)
         notes = plan.notes[mode.name]
@@ -272,7 +273,7 @@ class Featurizer:
     def _estimate_seconds(self, tasks: list[ShardTask]) -> float:
         """Time a few clips and scale by the length of all."""
         pairs = [
-            (source, task) for task in tasks for source in task.sources if source.seconds <= self.max_clip_minutes * 60
+            (source, task) for task in tasks for source in task.sources if source.seconds <= self._limit_minutes * 60
         ]
         if not pairs:
             return 0.0
@@ -282,14 +283,6 @@ class Featurizer:
         length = sum(max(source.seconds, 0.1) for source, _ in probes)
         total = sum(max(source.seconds, 0.1) for source, _ in pairs)
         return spent * total / length / min(self.jobs, len(tasks))
-
-
-def _count(names: list[str]) -> str:
-    return "1 clip has" if len(names) == 1 else f"{len(names)} clips have"
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
 def _time_clips(pairs: Sequence[tuple[Source, ShardTask]]) -> float:
@@ -308,12 +301,14 @@ def clips_per_shard(n_clips: int) -> int:
     return min(512, max(16, 1 << max(0, (n_clips // 32).bit_length() - 1)))
 
 
-def _forgiving(index: StoreIndex, max_clip_minutes: float) -> StoreIndex:
+def _forgiving(index: StoreIndex, max_clip_minutes: float | None) -> StoreIndex:
     """Show clips that were too long for an earlier limit, and are not for this one, as stale."""
+    if max_clip_minutes is None:
+        return index
     limit = max_clip_minutes * 60
     return StoreIndex(
         tuple(
-            row._replace(key=Key(row.key.name, "")) if _TOO_LONG in row.problem and row.seconds <= limit else row
+            row._replace(key=Key(row.key.name, "")) if LIMIT_OPTION in row.problem and row.seconds <= limit else row
             for row in index.rows
         )
     )

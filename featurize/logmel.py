@@ -10,9 +10,10 @@ The FFT runs in float64 like librosa's own. Single precision would stay within 0
 the ranges that another mode may ask for, and it overflows for the largest samples that a file can hold.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 import numba
 import numpy as np
@@ -137,7 +138,16 @@ def _mel_bank(mode: FeatureMode) -> tuple[NDArray[np.float64], NDArray[np.int64]
     return weights.astype(np.float64), *band_edges(weights)
 
 
-@numba.njit(cache=True, nogil=True)
+def _compiled(function: Callable[..., None]) -> Callable[..., None]:
+    """Compile when first called, and keep the machine code on disk where there is a place for it."""
+    try:
+        return cast(Callable[..., None], numba.njit(cache=True, nogil=True)(function))
+    # A read-only installation, and no home folder to write to.
+    except RuntimeError:
+        return cast(Callable[..., None], numba.njit(nogil=True)(function))
+
+
+@_compiled
 def _band_power(spectrum, weights, first, stop, out):  # type: ignore[no-untyped-def] # numba infers the types
     """Sum the power of each band's few bins: a mel filter is zero almost everywhere."""
     n_bins = spectrum.shape[1]

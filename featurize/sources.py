@@ -80,8 +80,10 @@ def look(name: str, path: str) -> Source:
 
 def _header_seconds(path: str) -> float:
     try:
-        info = soundfile.info(path)
-    except (soundfile.LibsndfileError, OSError):
+        # Bytes, because soundfile cannot encode a path that is not UTF-8.
+        info = soundfile.info(os.fsencode(path))
+    # soundfile asks for settings by a TypeError where a file is named .raw.
+    except (soundfile.LibsndfileError, OSError, TypeError):
         return 0.0
     return float(info.duration) if info.frames < 1 << 62 else 0.0
 

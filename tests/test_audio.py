@@ -247,6 +247,9 @@ BROKEN: dict[str, tuple[str, bytes | Callable[[Path], bytes], str]] = {
     "wav cut after an odd chunk": ("wav", wav_bytes(int16_bytes(N), before=chunk(b"junk", b"\1" * 65))[:-999], CUT),
     "24 bit cut": ("wav", cut("wav", subtype="PCM_24"), CUT),
     "ADPCM cut": ("wav", cut("wav", subtype="IMA_ADPCM"), CUT),
+    "MS ADPCM cut": ("wav", cut("wav", subtype="MS_ADPCM"), CUT),
+    "GSM cut": ("wav", cut("wav", subtype="GSM610"), CUT),
+    "GSM cut by a byte": ("wav", lambda folder: encoded("wav", 640, subtype="GSM610")(folder)[:-1], "is cut short"),
     "RIFX cut": ("wav", cut("wav", format="WAV", endian="BIG"), CUT),
     "WAVEX cut": ("wav", cut("wav", format="WAVEX"), CUT),
     "RF64 cut": ("wav", cut("wav", format="RF64"), CUT),
@@ -293,6 +296,14 @@ def test_broken_files_are_refused(
         decode(path)
     assert re.search(reason, caught.value.reason)
     assert str(path) not in caught.value.reason
+
+
+@pytest.mark.parametrize("n_blocks", [1, 2, 3, 31])
+@pytest.mark.parametrize("subtype", ["GSM610", "IMA_ADPCM", "MS_ADPCM"])
+def test_any_number_of_blocks_is_whole(tmp_path: Path, subtype: str, n_blocks: int) -> None:
+    n = n_blocks * {"GSM610": 320, "IMA_ADPCM": 505, "MS_ADPCM": 500}[subtype]
+    path = write_sound(tmp_path / "a.wav", noise(n), 8_000, subtype=subtype)
+    assert len(decode(path).samples) >= n
 
 
 def refused(path: Path) -> str:

@@ -180,6 +180,51 @@ def test_changed_settings_are_told_by_name(clips: pd.DataFrame, store: Path) -> 
     assert Featurizer(store, [X]).run(clips)["x"].kept == 20
 
 
+def test_changed_settings_are_told_beside_other_corpora(clips: pd.DataFrame, store: Path) -> None:
+    other = dataclasses.replace(X, n_mels=64)
+    Featurizer(store, [X]).run(clips[:5])
+    assert Featurizer(store, [other]).run(clips[5:])["x"].notes == []
+    notes = [f"the settings changed (n_mels 48 → 64): what {X.folder} holds does not serve"]
+    assert Featurizer(store, [other]).run(clips[:5])["x"].notes == notes
+
+
+def test_a_whole_store_needs_neither_lock_nor_leave_to_write(
+    clips: pd.DataFrame, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Featurizer(store, [X]).run(clips)
+    monkeypatch.setattr(StoreLock, "__enter__", lambda _: pytest.fail("the store was locked"))
+    assert Featurizer(store, [X]).run(clips)["x"].kept == 20
+
+
+def test_what_another_run_wrote_meanwhile_is_kept(
+    clips: pd.DataFrame, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter = StoreLock.__enter__
+
+    def late(lock: StoreLock) -> StoreLock:
+        monkeypatch.setattr(StoreLock, "__enter__", enter)
+        Featurizer(store, [X]).run(clips[:16])
+        return enter(lock)
+
+    monkeypatch.setattr(StoreLock, "__enter__", late)
+    report = Featurizer(store, [X]).run(clips)["x"]
+    assert (report.computed, report.kept) == (4, 16)
+
+
+def test_names_that_are_not_utf8_are_featurized(tmp_path: Path) -> None:
+    folder = os.path.join(os.fsencode(tmp_path), b"caf\xe9")
+    os.mkdir(folder)
+    path = os.path.join(folder, b"\xff.wav")
+    Path(os.fsdecode(path)).write_bytes(write_sound(tmp_path / "a.wav", noise(500)).read_bytes())
+    broken = os.path.join(folder, b"\xfe.wav")
+    Path(os.fsdecode(broken)).write_bytes(b"no sound")
+    clips = pd.DataFrame({"fname": [r"\xfe.wav", r"\xff.wav"], "path": [os.fsdecode(broken), os.fsdecode(path)]})
+    for store in (tmp_path / "store", Path(os.fsdecode(folder)) / "store"):
+        report = Featurizer(store, BOTH).run(clips)["x"]
+        assert report.quarantined == [(r"\xfe.wav", "cannot be decoded: Format not recognised")]
+        assert open_store(report.store).names == (r"\xff.wav",)
+
+
 def test_an_empty_table_is_done_at_once(store: Path) -> None:
     report = Featurizer(store, [X]).run(clip_table([]))["x"]
     assert (report.clips, report.computed, report.kept, report.keys) == (0, 0, 0, [])
@@ -255,7 +300,34 @@ def test_a_higher_limit_lets_long_clips_in(clips: pd.DataFrame, store: Path) -> 
     assert (report.computed, report.kept, report.quarantined) == (1, 19, [])
     assert "05.wav" in open_store(report.store).names
     assert longer.run(clips)["x"].computed == 0
-    assert Featurizer(store, [X], max_clip_minutes=2 / 60).run(clips)["x"].kept == 20
+
+
+def test_a_lower_limit_leaves_long_clips_out(clips: pd.DataFrame, store: Path) -> None:
+    write_sound(path_of(clips, "05.wav"), noise(3 * RATE_HZ))
+    Featurizer(store, [X], max_clip_minutes=3 / 60).run(clips)
+    before = contents(store)
+    shorter = Featurizer(store, [X], max_clip_minutes=2 / 60)
+    report = shorter.run(clips)["x"]
+    reason = "is 0.1 minutes long, over the 0.0333333 of --max-clip-minutes: use cli caption"
+    assert (report.computed, report.kept, report.quarantined) == (0, 19, [("05.wav", reason)])
+    assert "05.wav" not in [key.name for key in report.keys]
+    assert shorter.plan(clips).kept == {"x": 19}
+    assert Featurizer(store, [X], max_clip_minutes=3 / 60).run(clips)["x"].kept == 20
+    assert contents(store) == before
+
+
+def test_without_a_limit_the_stores_clips_stay_as_they_are(
+    clips: pd.DataFrame, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_sound(path_of(clips, "05.wav"), noise(3 * RATE_HZ))
+    write_sound(path_of(clips, "06.wav"), noise(4 * RATE_HZ))
+    Featurizer(store, [X], max_clip_minutes=2 / 60).run(clips[:6])
+    Featurizer(store, [X], max_clip_minutes=5 / 60).run(clips[6:8])
+    monkeypatch.setattr(featurize.batch, "MAX_CLIP_MINUTES", 3.5 / 60)
+    report = Featurizer(store, [X]).run(clips[:8])["x"]
+    assert (report.computed, report.kept, len(report.quarantined)) == (0, 7, 1)
+    write_sound(path_of(clips, "09.wav"), noise(4 * RATE_HZ))
+    assert [name for name, _ in Featurizer(store, [X]).run(clips)["x"].quarantined] == ["05.wav", "09.wav"]
 
 
 # ------------------------------------------------------------------ what goes wrong meanwhile

@@ -108,6 +108,21 @@ def test_names_that_are_not_utf8_are_escaped_and_can_be_opened(tmp_path):
         assert file.read() == b"sound"
 
 
+@pytest.mark.parametrize("layout", ["folders", "clips.csv"])
+def test_test_clips_follow_a_sample_submission(read, tmp_path, layout):
+    clips = ["train/Bark/z.wav", "train/Bark/a.wav", "test/a.wav", "test/b.wav", "test/c.wav", "test/d.wav"]
+    if layout == "clips.csv":
+        rows = [f"{fname},{'Bark' if 'Bark' in fname else ''},{fname.split('/')[0]}" for fname in clips]
+        (tmp_path / "clips.csv").write_text("\n".join(["fname,label,split", *rows]))
+    asked = ["test/c.wav", "gone.wav", "train/Bark/z.wav", "test/a.wav", "test/d.wav"]
+    (tmp_path / "sample_submission.csv").write_text("\n".join(["fname,label", *(f"{fname},x" for fname in asked)]))
+    table = read(clips)
+    assert table.attrs["layout"] == layout
+    assert table["fname"].tolist()[2:] == ["test/c.wav", "test/a.wav", "test/d.wav", "test/b.wav"]
+    assert table["fname"].tolist()[:2] == (clips[:2] if layout == "clips.csv" else sorted(clips[:2]))
+    assert table.index.tolist() == list(range(6))
+
+
 @pytest.mark.parametrize(
     ("names", "strays"),
     [

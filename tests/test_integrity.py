@@ -112,7 +112,7 @@ def test_damage_is_named(shard: Path, damage: Callable[[Path], object], message:
     with pytest.raises(IntegrityError, match=message) as caught:
         check_shard(shard)
     assert str(caught.value).startswith(f"shard {shard} fails its checks: ")
-    assert str(caught.value).endswith("; run `cli cache verify`, then `cli cache repair`")
+    assert str(caught.value).endswith("; delete it and run `cli featurize` to compute its clips again")
 
 
 def test_a_renamed_or_swapped_shard_is_found(shard: Path) -> None:
@@ -252,7 +252,8 @@ def test_verify_finds_strangers(tmp_path: Path) -> None:
 
 
 def test_verify_of_a_whole_an_empty_and_a_missing_store(tmp_path: Path) -> None:
-    assert verify_store(tmp_path).ok
+    with pytest.raises(NotFoundError, match="holds no shard; run cli featurize, or name another with --store"):
+        verify_store(tmp_path)
     write(tmp_path, make_rows(3))
     report = verify_store(tmp_path)
     assert (report.ok, report.shards, report.bad) == (True, 1, [])

@@ -47,7 +47,7 @@ def holder(store: Path) -> Iterator[subprocess.Popen[str]]:
 def test_the_owner_is_named(tmp_path: Path) -> None:
     with (
         holder(tmp_path) as process,
-        pytest.raises(LockedError, match="wait for it, or pass --wait") as caught,
+        pytest.raises(LockedError, match=r": wait for it to end \(cli featurize --wait does\)$") as caught,
         StoreLock(tmp_path),
     ):
         pass

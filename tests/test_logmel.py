@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import librosa
+import numba.core.caching
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -15,7 +16,7 @@ from sounds import RATE_HZ, Signal, chirp, clicks, noise, padded, pluck, quantis
 
 from cache.errors import InputError
 from featurize.audio import QuarantineError, Recording
-from featurize.logmel import compute, fit_window, log_mel, mel_power, power_to_db
+from featurize.logmel import _compiled, compute, fit_window, log_mel, mel_power, power_to_db
 from featurize.modes import LH, MODES, FeatureMode, X
 
 # librosa.load imports audioread, which imports parts of Python that 3.13 dropped.
@@ -272,6 +273,20 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
         QuarantineError, match=r"huge.wav: overflows when resampled to 44100 Hz: its samples reach 3.4e"
     ):
         compute(path, ["lh"])
+
+
+def test_a_read_only_installation_compiles_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba.core.caching.CacheImpl, "_locator_classes", [])
+    with pytest.raises(RuntimeError, match="cannot cache function"):
+        numba.njit(cache=True)(_fill)
+    out = np.zeros(3)
+    _compiled(_fill)(out)
+    np.testing.assert_array_equal(out, 1)
+
+
+def _fill(out: npt.NDArray[np.float64]) -> None:
+    for i in range(len(out)):
+        out[i] = 1.0
 
 
 def test_huge_samples_have_finite_frames(tmp_path: Path) -> None:

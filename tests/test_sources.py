@@ -33,6 +33,18 @@ def test_what_is_no_sound_has_a_digest_but_no_length(tmp_path: Path, content: by
     assert (source.seconds, source.problem) == (0.0, "")
 
 
+def test_a_header_less_file_has_a_digest_but_no_length(tmp_path: Path) -> None:
+    (tmp_path / "a.raw").write_bytes(b"no header")
+    source = look("a", str(tmp_path / "a.raw"))
+    assert (len(source.digest), source.seconds, source.problem) == (64, 0.0, "")
+
+
+def test_the_length_of_a_file_whose_name_is_not_utf8(tmp_path: Path) -> None:
+    path = os.fsdecode(os.path.join(os.fsencode(tmp_path), b"\xff.wav"))
+    write_sound(tmp_path / "a.wav", noise(RATE_HZ)).replace(path)
+    assert look("a", path).seconds == 1.0
+
+
 def test_a_missing_file_is_a_problem(tmp_path: Path) -> None:
     source = look("a", str(tmp_path / "a.wav"))
     assert (source.digest, source.problem) == ("", "cannot be read: No such file or directory")

@@ -1,6 +1,8 @@
 """The embedded corpus: its plan, its files, and the sounds themselves."""
 
+import errno
 import json
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -358,6 +360,21 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_corpus(tmp_path / "corpus", clips=SMALLEST, progress=stop)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as caught:
+        synth._write_clip((0, "Bark", Path("/dev/full")), seed=0)
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_the_folder_itself_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synth, "_write_clip", lambda task, **_: task[2].touch())
+    monkeypatch.chdir(tmp_path)
+    before = tmp_path.stat().st_ino
+    write_corpus(Path(), clips=SMALLEST, seed=1)
+    assert tmp_path.stat().st_ino == before
+    assert len(os.listdir(".")) == 4
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,58 @@
+"""Why clips are computed anew: a sentence for each reason.
+
+Conventions
+-----------
+Clips are named, three at most. What is merely missing needs no sentence.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from cache import Key, StoreIndex, decide, scan_index
+from cache.table import read_table
+from featurize.audio import LIMIT_OPTION
+from featurize.modes import FeatureMode, difference
+
+_NAMED = 3
+
+
+def explain(
+    folder: Path, mode: FeatureMode, wanted: Sequence[Key], *, index: StoreIndex, forgiving: StoreIndex
+) -> list[str]:
+    """Say why clips of a mode are computed anew.
+
+    Parameters
+    ----------
+    folder : Path
+        The mode's folder; those beside it may hold the clips in other settings.
+    mode : FeatureMode
+    wanted : sequence of Key
+    index : StoreIndex
+        The rows that the folder holds.
+    forgiving : StoreIndex
+        The same, where clips that the limit now lets in are stale.
+    """
+    names = {key.name for key in wanted}
+    if names.isdisjoint(index.by_name):
+        return list(_other_settings(folder, mode, names))
+    before, now = decide(wanted, index), decide(wanted, forgiving)
+    changed = [key.name for key, decision in zip(wanted, before, strict=True) if decision == "stale"]
+    let_in = [key.name for key, was, is_ in zip(wanted, before, now, strict=True) if is_ == "stale" != was]
+    notes = [f"{_count(changed)} changed: {_some(changed)}"] if changed else []
+    return [*notes, f"{_count(let_in)} been let in by the higher {LIMIT_OPTION}: {_some(let_in)}"] if let_in else notes
+
+
+def _other_settings(folder: Path, mode: FeatureMode, names: set[str]) -> Iterator[str]:
+    for other in sorted(folder.parent.glob(f"{mode.name}-*")):
+        index, _ = scan_index(other)
+        if not names.isdisjoint(index.by_name):
+            words = difference(read_table(other / index.rows[0].shard).settings, mode.to_dict())
+            yield f"the settings changed ({words}): what {other.name} holds does not serve"
+
+
+def _count(names: list[str]) -> str:
+    return "1 clip has" if len(names) == 1 else f"{len(names)} clips have"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
