@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from featurize.batch import Featurizer, ModeReport
     from featurize.modes import FeatureMode
     from train.loop import FoldJob
+    from train.plan import RunRequest
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -52,8 +53,13 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            click.echo("Interrupted; what was finished is kept.", err=True)
+            message = "Interrupted; what was finished is kept."
+            click.echo(message, err=True)
+            _show_error(ctx, message, EXIT_INTERRUPTED)
             raise click.exceptions.Exit(EXIT_INTERRUPTED) from error
+        except click.UsageError as error:
+            _show_error(ctx, error.format_message(), error.exit_code)
+            raise
         except OSError as error:
             message, code = _describe(error)
         except ValueError as error:
@@ -68,9 +74,14 @@ class Commands(click.Group):
             if not isinstance(error, EarmarkError):
                 raise
             message, code = str(error), error.exit_code
-        if ctx.meta.get(_JSON):
-            click.echo(json.dumps({"error": message, "exit_code": code}))
+        _show_error(ctx, message, code)
         raise Failure(message, code)
+
+
+def _show_error(ctx: click.Context, message: str, code: int) -> None:
+    """Print the error as the one JSON object, where that is asked for."""
+    if ctx.meta.get(_JSON):
+        click.echo(json.dumps({"error": message, "exit_code": code}, ensure_ascii=False))
 
 
 def _describe(error: OSError) -> tuple[str, int]:
@@ -83,6 +94,16 @@ def _describe(error: OSError) -> tuple[str, int]:
     code = EXIT_NO_SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT) else 1
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}", code
+
+
+MAX_SEED = 2**32 - 1  # scikit-learn's
+
+
+def _finite(_ctx: click.Context, _param: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        message = f"must be a finite number; got {value}"
+        raise click.BadParameter(message)
+    return value
 
 
 # --- options that several commands share ---------------------------------------------------------------------------
@@ -125,7 +146,24 @@ def _config_values(ctx: click.Context, path: Path, values: dict[str, Any]) -> di
             _require_known(path, f"{key} in [{title}]", name, tables[title])
             if title == own:
                 found[name] = value
-    return {words[name]: value for name, value in found.items() if name in words}
+    params = {param.name: param for param in ctx.command.params}
+    return {
+        words[name]: _config_value(path, name, value, params[words[name]])
+        for name, value in found.items()
+        if name in words
+    }
+
+
+def _config_value(path: Path, name: str, value: Any, param: click.Parameter) -> Any:
+    """Check a value's type where click would quietly turn it into another, and allow one value for a list."""
+    if isinstance(value, bool) != bool(getattr(param, "is_flag", False)):
+        kind = "must not be" if isinstance(value, bool) else "must be"
+        message = f"{path}: {name} {kind} true or false; got {value!r}"
+        raise click.BadParameter(message)
+    if isinstance(param.type, click.IntRange) and isinstance(value, float):
+        message = f"{path}: {name} must be a whole number; got {value}"
+        raise click.BadParameter(message)
+    return [value] if param.multiple and isinstance(value, str) else value
 
 
 def _config_tables(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -166,6 +204,7 @@ def common(function: Function) -> Function:
         "--json",
         "as_json",
         is_flag=True,
+        is_eager=True,  # so that errors in other options are JSON too
         callback=_note_json,
         envvar="EARMARK_JSON",
         help="Print one JSON object on standard output.",
@@ -367,7 +406,13 @@ def cli() -> None:
 @click.argument("directory", default="demo", type=click.Path(file_okay=False, path_type=Path))
 @option("--clips", type=click.IntRange(min=82), default=600, show_default=True, help="Training clips to synthesize.")
 @option("--epochs", type=click.IntRange(min=1), default=80, show_default=True, help="Epochs of each network.")
-@option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the corpus and the training.")
+@option(
+    "--seed",
+    type=click.IntRange(min=0, max=MAX_SEED),
+    default=0,
+    show_default=True,
+    help="Of the corpus and the training.",
+)
 @option("--jobs", type=click.IntRange(min=1), help="Workers.  [default: one a core]")
 @common
 def demo(directory: Path, clips: int, epochs: int, seed: int, jobs: int | None, as_json: bool) -> None:
@@ -384,10 +429,10 @@ def demo(directory: Path, clips: int, epochs: int, seed: int, jobs: int | None, 
     from infer.submission import to_submission, write_csv
 
     start = time.monotonic()
-    settings = {
+    settings: dict[str, Any] = {
         "store": directory / "features",
         "runs": directory / "runs",
-        "run_name": None,
+        "run_name": f"notebook-{epochs}-epochs",
         "jobs": jobs,
         "backend": "loky",
         "scheduler": None,
@@ -407,7 +452,9 @@ def demo(directory: Path, clips: int, epochs: int, seed: int, jobs: int | None, 
         with _timed("featurize", stage_seconds):
             stored = {split: _stored(part, _all_modes(), bars, settings) for split, part in table.groupby("split")}
         with _timed("train", stage_seconds):
-            results = _train(table[table["split"] == "train"], stored["train"][0], bars, settings)
+            training = table[table["split"] == "train"]
+            request = _run_request(training, settings)
+            results = _train(training, stored["train"][0], request, bars, settings, started=start)
         with _timed("predict", stage_seconds):
             predicted, _, _ = _predict(table[table["split"] == "test"], [], bars, settings)
             write_csv(to_submission(predicted), directory / "submission.csv")
@@ -475,7 +522,9 @@ def corpus() -> None:
     show_default=True,
     help="Training clips; test clips come on top, as many as in the competition's proportion.",
 )
-@option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Every clip follows from it.")
+@option(
+    "--seed", type=click.IntRange(min=0, max=MAX_SEED), default=0, show_default=True, help="Every clip follows from it."
+)
 @option("--jobs", type=click.IntRange(min=1), help="Workers.  [default: one a core]")
 @common
 def corpus_synth(directory: Path, clips: int, seed: int, jobs: int | None, as_json: bool) -> None:
@@ -535,6 +584,7 @@ def corpus_info(corpus: Path, as_json: bool) -> None:
 @option(
     "--max-clip-minutes",
     type=click.FloatRange(min=0, min_open=True),
+    callback=_finite,
     default=10.0,
     show_default=True,
     help="Longer clips are quarantined.",
@@ -622,8 +672,8 @@ def _featurize_text(reports: "dict[str, ModeReport]", seconds: float) -> str:
         lines += [f"{name}: {note}" for note in report.notes]
         counts = f"{report.computed} computed, {report.kept} kept, {len(report.quarantined)} quarantined"
         lines.append(f"{name}: {report.clips} clips: {counts} -> {report.store}")
-    problems = {row: None for report in reports.values() for row in report.quarantined}
-    lines += [f"quarantined: {name}: {reason}" for name, reason in problems]
+    problems = {name: reason for report in reports.values() for name, reason in report.quarantined}
+    lines += [f"quarantined: {name}: {reason}" for name, reason in problems.items()]
     return "\n".join([*lines, f"{human_seconds(seconds)}; next: cli train"])
 
 
@@ -642,10 +692,21 @@ def _featurize_text(reports: "dict[str, ModeReport]", seconds: float) -> str:
     "--recipe", type=click.Choice(["notebook"]), default="notebook", show_default=True, help="Settings of training."
 )
 @option("--epochs", type=click.IntRange(min=1), help="Epochs.  [default: the recipe's]")
-@option("--limit-minutes", type=click.FloatRange(min=0, min_open=True), help="Stop in this time; --resume goes on.")
+@option(
+    "--limit-minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=_finite,
+    help="Stop in this time; --resume goes on.",
+)
 @option("--resume", is_flag=True, help="Go on with folds that were stopped.")
 @option("--force", is_flag=True, help="Train finished folds anew.")
-@option("--seed", type=click.IntRange(min=0), default=42, show_default=True, help="Of folds, weights and draws.")
+@option(
+    "--seed",
+    type=click.IntRange(min=0, max=MAX_SEED),
+    default=42,
+    show_default=True,
+    help="Of folds, weights and draws.",
+)
 @store_option
 @runs_options
 @device_option
@@ -666,17 +727,49 @@ def train(corpus: Path, modes: tuple[str, ...], strict: bool, as_json: bool, **s
     """
     from corpus.tables import read_corpus
 
+    start = time.monotonic()
     clips = read_corpus(corpus)
     clips = clips[(clips["split"] == "train") & clips["label"].notna()]
-    start = time.monotonic()
+    request = _run_request(clips, settings)
     with progress_bars() as bars:
         chosen = _training_modes(settings["store"], modes, clips)
         readers, quarantined = _stored(clips, chosen, bars, settings)
-        results = _train(clips, readers, bars, settings)
+        results = _train(clips, readers, request, bars, settings, started=start)
     seconds = round(time.monotonic() - start, 2)
     result = {"runs": results, "quarantined": _list_quarantined(quarantined), "seconds": seconds}
     show(result, _train_text(results, seconds), as_json=as_json)
     _finish_strict(strict, quarantined)
+
+
+def _run_request(clips: "pd.DataFrame", settings: dict[str, Any]) -> "RunRequest":
+    """Check all that is asked of a run before anything is computed for it."""
+    import dataclasses
+
+    from train.checkpoint import check_run_name
+    from train.device import pick_engine
+    from train.plan import RunRequest, check_request
+    from train.recipe import RECIPES
+
+    recipe = RECIPES[settings["recipe"]]
+    recipe = dataclasses.replace(recipe, epochs=settings["epochs"] or recipe.epochs)
+    name = recipe.name if settings["run_name"] is None else settings["run_name"]
+    check_run_name(name)
+    pick_engine(settings["device"])
+    request = RunRequest(
+        folder=settings["runs"].absolute() / name,
+        recipe=recipe,
+        folds=_folds(settings["fold"]),
+        n_folds=settings["folds"],
+        seed=settings["seed"],
+        device=settings["device"],
+        resume=settings["resume"],
+        force=settings["force"],
+    )
+    if not clips.empty:
+        check_request(clips, request)
+    if spaced := sorted({label for label in clips["label"] if " " in label}):
+        say(f"class {spaced[0]!r} holds a space: a Kaggle CSV cannot name it, cli predict --probabilities can")
+    return request
 
 
 def _training_modes(store: Path, modes: Sequence[str], clips: "pd.DataFrame") -> "list[FeatureMode]":
@@ -718,8 +811,11 @@ def _stored(
 def _train(
     clips: "pd.DataFrame",
     readers: "dict[str, tuple[FeatureMode, StoreReader]]",
+    request: "RunRequest",
     bars: Bars,
     settings: dict[str, Any],
+    *,
+    started: float,
 ) -> list[dict[str, Any]]:
     import dataclasses
 
@@ -727,28 +823,16 @@ def _train(
     from featurize.jobs import count_jobs, run_tasks
     from train.device import pick_engine
     from train.loop import train_fold
-    from train.plan import RunRequest, plan_run
-    from train.recipe import RECIPES
+    from train.plan import plan_run
 
     if not readers:
         message = "no training clip has frames: every one is quarantined; see cli corpus info"
         raise CorpusError(message)
-    recipe = RECIPES[settings["recipe"]]
-    recipe = dataclasses.replace(recipe, epochs=settings["epochs"] or recipe.epochs)
-    request = RunRequest(
-        folder=settings["runs"].absolute() / (settings["run_name"] or recipe.name),
-        recipe=recipe,
-        folds=_folds(settings["fold"]),
-        n_folds=settings["folds"],
-        seed=settings["seed"],
-        device=settings["device"],
-        resume=settings["resume"],
-        force=settings["force"],
-    )
     plan = plan_run(clips, readers, request)
     on_cpu = pick_engine(request.device).device.type == "cpu"
     workers = min(count_jobs(settings["jobs"]) if on_cpu else settings["jobs"] or 1, max(1, len(plan.jobs)))
-    limit = (settings["limit_minutes"] or math.inf) * 60 * workers / max(1, len(plan.jobs))
+    seconds_left = (settings["limit_minutes"] or math.inf) * 60 - (time.monotonic() - started)
+    limit = max(0.0, seconds_left) * workers / max(1, len(plan.jobs))
     threads = max(1, count_jobs(None) // workers)
     jobs = [dataclasses.replace(job, threads=threads, seconds_limit=limit) for job in plan.jobs]
     results = list(plan.kept)
@@ -833,17 +917,18 @@ def predict(corpus: Path, modes: tuple[str, ...], strict: bool, as_json: bool, *
     from infer.submission import check_against_sample, to_submission, write_csv
 
     start = time.monotonic()
+    _check_outputs(settings["out"], settings["probabilities"])
     clips = read_corpus(corpus)
     clips = clips[clips["split"] == "test"]
     with progress_bars() as bars:
         table, models, quarantined = _predict(clips, modes, bars, settings)
+    if settings["probabilities"]:
+        write_csv(table, settings["probabilities"])
     submission = to_submission(table)
     sample = corpus / "sample_submission.csv"
     if sample.exists():
         check_against_sample(submission, sample)
     write_csv(submission, settings["out"])
-    if settings["probabilities"]:
-        write_csv(table, settings["probabilities"])
     seconds = round(time.monotonic() - start, 2)
     result = {
         "out": str(settings["out"]),
@@ -855,6 +940,17 @@ def predict(corpus: Path, modes: tuple[str, ...], strict: bool, as_json: bool, *
     text = f"{settings['out']}: {len(table)} clips, {models} networks, {human_seconds(seconds)}"
     show(result, f"{text}; next: cli evaluate {settings['out']} {corpus}", as_json=as_json)
     _finish_strict(strict, quarantined)
+
+
+def _check_outputs(out: Path, probabilities: Path | None) -> None:
+    """Refuse paths that cannot be written before anything is computed."""
+    for name, path in (("--out", out), ("--probabilities", probabilities)):
+        if path is not None and path.is_dir():
+            message = f"{name} must name a file; {path} is a folder"
+            raise click.BadParameter(message)
+    if probabilities is not None and out.absolute() == probabilities.absolute():
+        message = f"--out and --probabilities must be two files; both are {out}"
+        raise click.BadParameter(message)
 
 
 def _predict(

@@ -2,9 +2,9 @@
 
 Conventions
 -----------
-Predictions are a submission (``fname,label``, up to three labels) or probabilities (``fname`` and one column a
-class). They are scored on the test clips that have a label (``Ignored`` ones left out), or, where they name
-training clips (``oof.csv``), on the verified ones of these.
+Predictions are a submission (the columns ``fname`` and ``label`` and no other, up to three labels) or probabilities
+(``fname`` and one column a class). They are scored on the test clips that have a label (``Ignored`` ones left out),
+or, where they name training clips (``oof.csv``), on the verified ones of these.
 """
 
 import math
@@ -87,7 +87,7 @@ def read_ranked(path: Path) -> dict[str, list[str]]:
         name = table.loc[table["fname"].duplicated(), "fname"].iloc[0]
         message = f"{path} must have one row a clip; {name!r} has several"
         raise InputError(message)
-    if "label" in table.columns:
+    if set(table.columns) == {"fname", "label"}:
         return {name: text.split()[:N_LABELS] for name, text in zip(table["fname"], table["label"], strict=True)}
     return _from_probabilities(path, table)
 

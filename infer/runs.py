@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cache.errors import InputError, IntegrityError, NotFoundError
 from featurize.modes import FeatureMode
-from train.checkpoint import INFO, Checkpoint, load_checkpoint
+from train.checkpoint import INFO, Checkpoint, check_run_name, load_checkpoint
 
 
 def find_run(runs: Path, name: str | None = None) -> Path:
@@ -23,8 +23,10 @@ def find_run(runs: Path, name: str | None = None) -> Path:
     NotFoundError
         If it is not there.
     InputError
-        If none is named and there are several.
+        If none is named and there are several, or the name is not a plain one.
     """
+    if name is not None:
+        check_run_name(name)
     found = sorted({path.parents[2] for path in runs.glob(f"*/*/fold-*/{INFO}")})
     names = [path.name for path in found]
     if name is not None:

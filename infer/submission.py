@@ -47,9 +47,9 @@ def check_against_sample(submission: pd.DataFrame, sample: Path) -> None:
     Raises
     ------
     InputError
-        What differs first.
+        What differs first, or what is wrong with the sample.
     """
-    expected = pd.read_csv(sample, dtype=str, keep_default_na=False, encoding="utf-8-sig")["fname"].tolist()
+    expected = _sample_names(sample)
     names = submission["fname"].tolist()
     for row, (name, wanted) in enumerate(zip(names, expected, strict=False), start=1):
         if name != wanted:
@@ -61,3 +61,16 @@ def check_against_sample(submission: pd.DataFrame, sample: Path) -> None:
     if not all(1 <= len(text.split()) <= N_LABELS for text in submission["label"]):
         message = f"each row of the submission must hold one to {N_LABELS} labels"
         raise InputError(message)
+
+
+def _sample_names(sample: Path) -> list[str]:
+    try:
+        table = pd.read_csv(sample, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except ValueError as error:  # pandas's parsing errors are of this kind
+        message = f"{sample} is not a CSV ({error}); fetch sample_submission.csv again"
+        raise InputError(message) from error
+    table.columns = table.columns.str.strip()
+    if "fname" not in table.columns:
+        message = f"{sample} must have a column fname; got {list(table.columns)}: fetch sample_submission.csv again"
+        raise InputError(message)
+    return list(table["fname"])

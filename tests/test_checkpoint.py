@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import pickle
@@ -10,10 +11,11 @@ import safetensors.torch
 import torch
 from stores import CLASSES, HEAD, save_fold
 
-from cache.errors import IntegrityError, NotFoundError
+from cache.errors import InputError, IntegrityError, NotFoundError
 from train.checkpoint import (
     INFO,
     MODEL,
+    check_run_name,
     load_checkpoint,
     load_last,
     read_info,
@@ -174,6 +176,29 @@ def test_a_last_state_that_lacks_something_is_refused(tmp_path: Path, state: dic
     save_last(tmp_path, state)
     with pytest.raises(IntegrityError, match=r"state\.pt"):
         load_last(tmp_path)
+
+
+def test_a_full_disk_is_named_and_leaves_the_old_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_last(tmp_path, LAST)
+
+    def full(part: Path, _data: bytes) -> int:
+        part.touch()
+        raise OSError(errno.ENOSPC, "No space left on device", str(part))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_last(tmp_path, {**LAST, "epoch": 4})
+    state = load_last(tmp_path)
+    assert state is not None
+    assert state["epoch"] == 3
+    assert [path.name for path in (tmp_path / "last").iterdir()] == ["state.pt"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", "/a", "a\\b", "a\0b"])
+def test_a_run_has_a_plain_name(name: str) -> None:
+    with pytest.raises(InputError, match="--run must be a plain name"):
+        check_run_name(name)
+    check_run_name("best.2")
 
 
 # --- writing -------------------------------------------------------------------------------------------------------

@@ -169,6 +169,15 @@ class TestFeaturize:
         assert report["exit_code"] == 1
         assert "nowhere" in report["error"]
 
+    def test_wrong_usage_is_json_too(self):
+        report = run_json("featurize", "--jobs", "zero", exit_code=2)
+        assert report["exit_code"] == 2
+        assert "zero" in report["error"]
+
+    @pytest.mark.parametrize("minutes", ["nan", "inf", "0", "-1"])
+    def test_a_limit_must_be_a_number_above_0(self, corpus, minutes):
+        run("featurize", corpus, "--max-clip-minutes", minutes, exit_code=2)
+
     def test_a_store_that_is_held_ends_with_5_and_names_the_holder(self, corpus):
         code = "import cache, time\nwith cache.StoreLock('features'): print('held', flush=True); time.sleep(60)"
         holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -218,7 +227,7 @@ class TestSettings:
         assert list(report["modes"]) == ["x"]
 
     def test_options_come_from_a_file_and_the_command_line_wins(self, corpus):
-        Path("earmark.toml").write_text('jobs = 1\nstore = "top"\n[featurize]\nmode = ["x"]\ndtype = "float32"\n')
+        Path("earmark.toml").write_text('jobs = 1\nstore = "top"\n[featurize]\nmode = "x"\ndtype = "float32"\n')
         report = run_json("featurize", corpus, "--config", "earmark.toml")
         assert list(report["modes"]) == ["x"]
         assert report["modes"]["x"]["store"].startswith("top")
@@ -234,6 +243,9 @@ class TestSettings:
             ("[featurize]\nepochs = 1", "epochs in [featurize] is not an option"),
             ("jobs = ", "cannot be read as TOML"),
             ("jobs = 'many'", "'many' is not a valid integer"),
+            ("jobs = 1.5", "jobs must be a whole number; got 1.5"),
+            ("jobs = true", "jobs must not be true or false; got True"),
+            ("strict = 3", "strict must be true or false; got 3"),
         ],
     )
     def test_a_wrong_file_is_wrong_usage(self, corpus, text, words):
@@ -330,12 +342,47 @@ class TestTrainPredictEvaluate:
         result = run("predict", shared_corpus, "--store", folder / "features", exit_code=4)
         assert "model.safetensors" in result.stderr
 
-    @pytest.mark.parametrize("fold", ["five", "-1", "1.5"])
-    def test_a_wrong_fold_is_wrong_usage(self, corpus, fold):
-        run("train", corpus, "--fold", fold, "--mode", "x", exit_code=2)
+    @pytest.mark.parametrize(
+        ("options", "exit_code", "words"),
+        [
+            (["--fold", "five"], 2, "--fold must be a number from 0, or all"),
+            (["--fold", "1.5"], 2, "--fold must be a number from 0, or all"),
+            (["--fold", "5"], 1, "--fold must be from 0 to 4"),
+            (["--folds", "99"], 1, "--folds must be from 2"),
+            (["--device", "abacus"], 1, "use auto or cpu"),
+            (["--run", "a/b"], 1, "a/b"),
+            (["--resume", "--force"], 1, "--resume or --force"),
+            (["--seed", "5000000000"], 2, "range"),
+            (["--limit-minutes", "nan"], 2, "finite"),
+        ],
+    )
+    def test_wrong_requests_are_refused_before_anything_is_computed(self, corpus, options, exit_code, words):
+        assert words in run("train", corpus, *options, exit_code=exit_code).stderr
+        assert not Path("features").exists()
 
-    def test_a_fold_that_is_not_there_is_an_error(self, corpus):
-        assert "--fold must be from 0 to 4" in run("train", corpus, "--fold", 5, "--mode", "x", exit_code=1).stderr
+    def test_a_failing_force_keeps_what_was_trained(self, trained, shared_corpus, tmp_path):
+        folder, _, _ = trained
+        shutil.copytree(folder / "runs", tmp_path / "runs")
+        args = ["train", shared_corpus, "--store", folder / "features", "--folds", 2, "--epochs", 2, "--force"]
+        run(*args, "--device", "abacus", exit_code=1)
+        run(*args, "--backend", "ray", exit_code=1)
+        assert len(list(tmp_path.glob("runs/notebook/*/fold-*/model.json"))) == 4
+
+    def test_outputs_are_checked_before_anything_is_computed(self, trained, shared_corpus, tmp_path):
+        _, places, _ = trained
+        assert "is a folder" in run("predict", shared_corpus, *places, "--out", tmp_path, exit_code=2).stderr
+        run("predict", shared_corpus, *places, "--out", "a.csv", "--probabilities", "a.csv", exit_code=2)
+
+    def test_a_class_with_a_space_is_told_before_and_has_probabilities(self, tmp_path):
+        make_corpus(tmp_path / "c")
+        table = pd.read_csv(tmp_path / "c" / "clips.csv")
+        table["label"] = table["label"].replace("hum", "low hum")
+        table.to_csv(tmp_path / "c" / "clips.csv", index=False)
+        result = run("train", "c", "--folds", 2, "--fold", 0, "--epochs", 1, "--mode", "x", "--jobs", 1)
+        assert "class 'low hum' holds a space" in result.stderr
+        run("predict", "c", "--probabilities", "p.csv", exit_code=1)
+        assert "low hum" in pd.read_csv("p.csv").columns
+        assert not Path("submission.csv").exists()
 
 
 class TestCorpusAndCache:

@@ -87,6 +87,11 @@ def test_out_of_fold_probabilities_are_scored_on_verified_training_clips(tmp_pat
     assert result["by_usage"] == {}
 
 
+def test_a_class_named_label_is_a_column_of_probabilities(tmp_path: Path) -> None:
+    table = read_ranked(csv(tmp_path, "fname,Bark,label\n1.wav,.2,.8\n"))
+    assert table == {"1.wav": ["label", "Bark"]}
+
+
 def test_out_of_fold_probabilities_of_no_verified_clip_are_scored_on_all(tmp_path: Path, clips: pd.DataFrame) -> None:
     result = evaluate(csv(tmp_path, "fname,Bark,Flute,Gong\nt2.wav,0,1,0\nt4.wav,1,0,0\n"), clips)
     assert result["clips"] == 2

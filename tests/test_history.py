@@ -10,7 +10,7 @@ from train.loop import HISTORY_COLUMNS, FoldJob
 
 def job_in(folder: Path, title: str = "lh fold 0", epochs: int = 5) -> FoldJob:
     folder.mkdir(exist_ok=True)
-    return SimpleNamespace(folder=folder, title=title, recipe=SimpleNamespace(epochs=epochs))  # type: ignore[return-value]
+    return SimpleNamespace(folder=folder, title=title, stale_history=None, recipe=SimpleNamespace(epochs=epochs))  # type: ignore[return-value]
 
 
 def write_history(job: FoldJob, epochs: int, *, changed: float, rest: str = "") -> None:

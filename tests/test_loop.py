@@ -1,6 +1,7 @@
 import csv
 import dataclasses
 import itertools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from infer.evaluate import evaluate
 from train import augment, loop
 from train.checkpoint import load_checkpoint, load_last, save_last
 from train.dataset import WindowDataset
+from train.history import read_progress
 from train.loop import HISTORY_COLUMNS, DivergedError, FoldJob, train_fold
 from train.models import AlexNetLike
 
@@ -258,7 +260,7 @@ def test_an_interrupt_after_an_epoch_keeps_that_epoch(tmp_path: Path, monkeypatc
     train_fold(undisturbed)
     job = job_of(tmp_path / "b", epochs=3)
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_SAVE_SECONDS", -1.0)
+        patch.setattr(loop, "_SAVE_SHARE", math.inf)
         patch.setattr(loop, "save_last", Stop(save_last, 2))
         with pytest.raises(KeyboardInterrupt):
             train_fold(job)
@@ -299,11 +301,48 @@ def test_an_interrupt_after_the_last_epoch_is_resumed_without_training(
 
 
 def test_the_state_is_saved_as_training_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "_SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(loop, "_SAVE_SHARE", math.inf)
     saved = []
     monkeypatch.setattr(loop, "save_last", lambda _folder, state: saved.append(state["epoch"]))
     train_fold(job_of(tmp_path, epochs=2))
     assert saved == [1, 2, 2]
+
+
+def test_a_slow_saving_is_done_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, saved = [0.0], []
+
+    def tick(seconds: float, then: Any) -> Any:
+        now[0] += seconds
+        return then
+
+    train_epoch = loop._train_epoch
+    monkeypatch.setattr(loop, "time", type("Clock", (), {"monotonic": lambda: now[0]}))
+    monkeypatch.setattr(loop, "_train_epoch", lambda *args: tick(1.0, train_epoch(*args)))
+    monkeypatch.setattr(loop, "save_last", lambda _folder, state: tick(0.25, saved.append(state["epoch"])))
+    train_fold(job_of(tmp_path, epochs=8))
+    assert saved == [1, 4, 7, 8]  # ten times 0.25 s is two and a half epochs; the last is saved always
+
+
+def test_a_fresh_fold_keeps_the_old_one_until_its_first_epoch_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = job_of(tmp_path, epochs=2)
+    train_fold(job)
+    before = {path: path.read_bytes() for path in job.folder.rglob("*") if path.is_file()}
+    stale = (job.folder / "history.csv").stat().st_mtime
+    fresh = dataclasses.replace(job, fresh=True, stale_history=stale)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_held_scores", Stop(loop._held_scores, 1))
+        with pytest.raises(KeyboardInterrupt):
+            train_fold(fresh)
+    assert {path: path.read_bytes() for path in job.folder.rglob("*") if path.is_file()} == before
+    assert read_progress([fresh]) == (0, 2, "")
+    assert train_fold(dataclasses.replace(fresh, seconds_limit=1e-9))["epochs"] == 1
+    assert [row["epoch"] for row in history(job)] == [1]
+    assert len(list(job.folder.glob("events.*"))) == 1
+    assert read_progress([fresh])[0] == 1
+    train_fold(job)  # resumes
+    assert (job.folder / "model.safetensors").read_bytes() == before[job.folder / "model.safetensors"]
 
 
 def test_a_time_limit_stops_after_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

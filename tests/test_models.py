@@ -26,6 +26,11 @@ def test_sizes_are_the_origins(mode, parameters: int, flat: int) -> None:
     assert model.training
 
 
+def test_batch_statistics_move_as_in_pytorch() -> None:
+    norms = [layer for layer in build().modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    assert [(layer.momentum, layer.eps) for layer in norms] == [(0.1, 1e-5)] * 3
+
+
 def test_a_window_too_small_is_refused() -> None:
     with pytest.raises(InputError, match="8 mels × 189 frames are too small"):
         build(n_mels=8)

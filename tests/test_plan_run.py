@@ -12,7 +12,7 @@ from cache.errors import CorpusError, InputError, IntegrityError
 from featurize.modes import FeatureMode
 from train.checkpoint import read_info, save_last
 from train.loop import clear_fold, train_fold
-from train.plan import RunPlan, RunRequest, class_prior, plan_run
+from train.plan import RunPlan, RunRequest, check_request, class_prior, plan_run
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +101,28 @@ def test_clips_that_cannot_be_trained_on_are_refused(readers, clips, request_of)
         plan_run(clips.iloc[1:], only(readers), request_of())
 
 
+def test_a_request_is_checked_before_there_are_frames(clips, request_of) -> None:
+    check_request(clips, request_of())
+    for wrong, kind, words in (
+        (request_of(resume=True, force=True), InputError, "give --resume or --force, not both"),
+        (request_of(folds=[3]), InputError, "--fold must be from 0 to 2"),
+        (dataclasses.replace(request_of(), n_folds=99), InputError, "--folds must be from 2 to"),
+    ):
+        with pytest.raises(kind, match=words):
+            check_request(clips, wrong)
+    with pytest.raises(CorpusError, match="two classes or more"):
+        check_request(clips[clips["label"] == "Bark"], request_of())
+
+
+@pytest.mark.parametrize("name", ["fname", "label"])
+def test_a_class_with_the_name_of_a_column_is_refused(readers, clips, request_of, name: str) -> None:
+    clips["label"] = clips["label"].replace("Gong", name)
+    with pytest.raises(CorpusError, match=f"no class can be named '{name}'.*; rename the class"):
+        check_request(clips, request_of())
+    with pytest.raises(CorpusError, match="rename the class"):
+        plan_run(clips, only(readers), request_of())
+
+
 def test_a_fold_whose_clips_all_lack_frames_is_refused(readers, clips, request_of, tmp_path: Path) -> None:
     clips["fold"] = pd.array([1 if number < 3 else 0 for number in range(len(clips))], dtype="Int64")
     reader = store_of(tmp_path / "fewer", clips.iloc[3:], HEAD)
@@ -160,7 +182,6 @@ def test_force_trains_anew(readers, clips, request_of, trained: RunPlan) -> None
     folder = trained.jobs[0].folder
     plan = plan_run(clips, only(readers), request_of(folds=[0], force=True, seed=7))
     assert len(plan.jobs) == 1
-    assert list(folder.iterdir()) == []
     train_fold(plan.jobs[0])
     info = read_info(folder)
     assert info is not None
@@ -168,8 +189,10 @@ def test_force_trains_anew(readers, clips, request_of, trained: RunPlan) -> None
     assert len(list(folder.glob("events.*"))) == 1
 
 
-def test_an_error_comes_before_force_removes_anything(readers, clips, request_of, trained: RunPlan) -> None:
+def test_planning_removes_nothing(readers, clips, request_of, trained: RunPlan) -> None:
     folder = trained.jobs[0].folder
+    job = plan_run(clips, only(readers), request_of(folds=[0], force=True)).jobs[0]
+    assert (job.fresh, job.stale_history) == (True, (folder / "history.csv").stat().st_mtime)
     with pytest.raises(InputError, match="--fold"):
         plan_run(clips, only(readers), request_of(folds=[0, 9], force=True))
     few = dataclasses.replace(HEAD, name="few")
@@ -199,7 +222,6 @@ def test_a_stopped_fold_goes_on_or_starts_again_when_asked(readers, clips, reque
         plan_run(clips, only(readers), asked())
     assert len(plan_run(clips, only(readers), asked(resume=True)).jobs) == 1
     assert len(plan_run(clips, only(readers), asked(force=True)).jobs) == 1
-    assert list(job.folder.iterdir()) == []
 
 
 def test_a_damaged_fold_is_refused_and_force_heals_it(readers, clips, request_of, trained: RunPlan) -> None:
@@ -208,6 +230,7 @@ def test_a_damaged_fold_is_refused_and_force_heals_it(readers, clips, request_of
     with pytest.raises(IntegrityError, match="must be JSON"):
         plan_run(clips, only(readers), request_of(folds=[0]))
     assert len(plan_run(clips, only(readers), request_of(folds=[0], force=True)).jobs) == 1
+    (folder / "model.json").unlink()
     save_last(folder, {"epoch": 1})
     with pytest.raises(IntegrityError, match="lacks a proper model, optimizer, seconds, settings"):
         plan_run(clips, only(readers), request_of(folds=[0], resume=True))

@@ -41,6 +41,11 @@ def test_an_unknown_run_is_answered_by_a_near_name(tmp_path: Path, name: str, wo
         find_run(tmp_path, name)
 
 
+def test_a_run_is_not_looked_for_outside_of_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--run must be a plain name"):
+        find_run(tmp_path, "../quick")
+
+
 def test_a_run_is_loaded_by_mode_in_the_order_of_folds(tmp_path: Path) -> None:
     for fold in (10, 2, 0):
         save_fold(tmp_path, fold=fold)

@@ -95,3 +95,19 @@ def test_a_submission_in_the_samples_order_passes(tmp_path: Path) -> None:
 def test_what_differs_from_the_sample_is_said(tmp_path: Path, names: list, labels: list, words: str) -> None:
     with pytest.raises(InputError, match=words):
         check_against_sample(pd.DataFrame({"fname": names, "label": labels}), sample(tmp_path, ["b.wav", "a.wav"]))
+
+
+def test_a_sample_with_a_mark_and_spaces_in_its_header(tmp_path: Path) -> None:
+    path = tmp_path / "sample.csv"
+    path.write_text("\ufeff fname , label\na.wav,Bark\n", encoding="utf-8")
+    check_against_sample(pd.DataFrame({"fname": ["a.wav"], "label": ["Bark"]}), path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("name,label\na.wav,Bark\n", r"column fname; got \['name', 'label'\]"), ("", "is not a CSV")]
+)
+def test_a_sample_that_is_none_is_named(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "sample.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=rf"sample\.csv .*{words}"):
+        check_against_sample(pd.DataFrame({"fname": ["a.wav"], "label": ["Bark"]}), path)

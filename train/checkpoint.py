@@ -8,6 +8,7 @@ so that a fold with a ``model.json`` is whole. No pickle is ever loaded: ``last/
 """
 
 import hashlib
+import io
 import json
 import os
 import uuid
@@ -20,7 +21,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from cache.errors import IntegrityError, NotFoundError
+from cache.errors import InputError, IntegrityError, NotFoundError
 from train.models import AlexNetLike
 
 MODEL = "model.safetensors"
@@ -56,6 +57,18 @@ class Checkpoint:
     model: AlexNetLike
     info: dict[str, Any]
     path: Path
+
+
+def check_run_name(name: str) -> None:
+    """Check that a run's name is one plain part of a path, so that the run lies in the folder of the runs.
+
+    Raises
+    ------
+    InputError
+    """
+    if name in ("", ".", "..") or any(character in name for character in "/\\\0"):
+        message = f"--run must be a plain name without slashes, not a path; got {name!r}: name the folder with --runs"
+        raise InputError(message)
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -155,7 +168,10 @@ def _check_classes(info: Mapping[str, Any]) -> None:
 
 def save_last(folder: Path, state: dict[str, Any]) -> None:
     """Write the state to resume from."""
-    write_atomically(folder / "last" / "state.pt", lambda part: torch.save(state, part))
+    # Through memory: on a full disk torch's own writer raises a RuntimeError that does not say so.
+    data = io.BytesIO()
+    torch.save(state, data)
+    write_atomically(folder / "last" / "state.pt", lambda part: part.write_bytes(data.getbuffer()))
 
 
 def load_last(folder: Path) -> dict[str, Any] | None:

@@ -14,12 +14,13 @@ def read_progress(jobs: Sequence[FoldJob]) -> tuple[int, int, str]:
     Returns
     -------
     (int, int, str)
-        The note holds mode, fold, loss and mAP@3; empty before the first epoch.
+        The note holds mode, fold, loss and mAP@3; empty before the first epoch. The history of an earlier training,
+        which a fresh fold keeps until its first epoch is done, does not count.
     """
     done, newest, note = 0, 0.0, ""
     for job in jobs:
         row, changed = _last_row(job.folder / "history.csv")
-        if row is None:
+        if row is None or changed == job.stale_history:
             continue
         done += int(row["epoch"])
         if changed > newest:

@@ -6,8 +6,16 @@ A job is plain data and a reader, so that it travels to a worker. Every random n
 mode, fold, epoch): a fold that is stopped and resumed equals an undisturbed one. Progress is one line an epoch in
 ``history.csv``, which whoever waits can read from anywhere. Scores come from the last epoch: none is chosen on the
 fold that scores it.
+
+The state to resume from is saved after an epoch as soon as ten times the last saving's duration has passed since:
+after every epoch that is not very short. An interrupt that reaches the loop saves the last whole epoch. A process
+that is killed, as workers are, loses what came after the last saving; those epochs are cut from the history and
+trained again, with the same result.
+
+What an earlier training left stays until the first epoch of a new one is done.
 """
 
+import contextlib
 import csv
 import hashlib
 import math
@@ -34,7 +42,7 @@ from train.models import AlexNetLike
 from train.recipe import Recipe
 from train.scores import clip_log_probabilities
 
-_SAVE_SECONDS = 2.0  # the state to resume from is written at most this often: it is three times the network
+_SAVE_SHARE = 0.1  # of the time, at most about, goes into saving the state: it is three times the network
 HISTORY_COLUMNS = ("epoch", "loss", "valid_loss", "map3", "accuracy", "learning_rate", "seconds")
 
 
@@ -67,6 +75,10 @@ class FoldJob:
     device : str
     seconds_limit : float
         Stop after the epoch in which this much time is used; one epoch is trained at least.
+    fresh : bool
+        Begin at the first epoch whatever the folder holds.
+    stale_history : float, optional
+        When the ``history.csv`` that a fresh fold replaces was changed, in seconds since 1970.
     """
 
     folder: Path
@@ -80,6 +92,8 @@ class FoldJob:
     threads: int
     device: str = "auto"
     seconds_limit: float = math.inf
+    fresh: bool = False
+    stale_history: float | None = None
 
     @property
     def title(self) -> str:
@@ -121,16 +135,14 @@ def train_fold(job: FoldJob) -> dict[str, Any]:
     IntegrityError
         If ``last/`` is damaged.
     """
-    from torch.utils.tensorboard import SummaryWriter
-
     torch.set_num_threads(job.threads)
     engine = pick_engine(job.device)
     windows, held = _datasets(job)
     # Weights and dropout draw from torch's global generators, which are the caller's.
     with torch.random.fork_rng([engine.device] if engine.device.type == "cuda" else []):
         state = _start(job, windows, engine)
-        with SummaryWriter(str(job.folder), purge_step=state.epoch + 1) as board:
-            _train_epochs(job, state, windows, held, engine, board)
+        with contextlib.ExitStack() as stack:
+            _train_epochs(job, state, windows, held, engine, stack)
     return _finish(job, state, windows, held, engine)
 
 
@@ -154,10 +166,9 @@ def _start(job: FoldJob, windows: WindowDataset, engine: Engine) -> _State:
     )
     model.to(engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = _State(model, torch.optim.Adam(model.parameters(), lr=job.recipe.learning_rate))
-    if last := load_last(job.folder):
+    if not job.fresh and (last := load_last(job.folder)):
         _resume(job, state, last)
         return state
-    clear_fold(job.folder)
     if model.normalise.kind == "featurewise":
         model.normalise.fit(*windows.mean_and_std(_draw_weights(job.labels[~job.held][windows.clip])))
     return state
@@ -197,21 +208,29 @@ def _epoch_seed(job: FoldJob, epoch: int) -> int:
 
 
 def _train_epochs(
-    job: FoldJob, state: _State, windows: WindowDataset, held: WindowDataset, engine: Engine, board: Any
+    job: FoldJob,
+    state: _State,
+    windows: WindowDataset,
+    held: WindowDataset,
+    engine: Engine,
+    stack: contextlib.ExitStack,
 ) -> None:
     saved_at = started = time.monotonic()
-    before = state.seconds
+    before, saving, board = state.seconds, 0.0, None
     whole = _copy(state.to_dict(job))
     while state.epoch < job.recipe.epochs:
         try:
             row = {"loss": _train_epoch(job, state, windows, engine), **_held_scores(job, state.model, held, engine)}
             _refuse_diverged(job, state.epoch + 1, row)
             state.seconds = before + time.monotonic() - started
+            board = board or _open_board(job, state, stack)
             _log(job, state, row, board)
             state.epoch += 1  # whole from here on: its line in the history is written
-            if time.monotonic() - saved_at > _SAVE_SECONDS:
+            begun = time.monotonic()
+            if begun - saved_at >= saving / _SAVE_SHARE:
                 save_last(job.folder, state.to_dict(job))
                 saved_at = time.monotonic()
+                saving = saved_at - begun
             whole = _copy(state.to_dict(job))
         except KeyboardInterrupt:
             kept = whole if state.epoch == whole["epoch"] else state.to_dict(job)
@@ -220,6 +239,15 @@ def _train_epochs(
             raise
         if time.monotonic() - started > job.seconds_limit:
             break
+
+
+def _open_board(job: FoldJob, state: _State, stack: contextlib.ExitStack) -> Any:
+    """Open the board for the first epoch that is written; where it is epoch 1, clear the fold first."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    if not state.epoch:
+        clear_fold(job.folder)
+    return stack.enter_context(SummaryWriter(str(job.folder), purge_step=state.epoch + 1))
 
 
 def _refuse_diverged(job: FoldJob, epoch: int, row: dict[str, float]) -> None:

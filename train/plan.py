@@ -8,20 +8,23 @@ A run is a folder ``runs/<run>/<mode>/fold-<k>``. A finished fold is kept; a run
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cache import StoreReader
 from cache.errors import CorpusError, InputError
 from featurize.modes import FeatureMode, difference
 from train.checkpoint import load_last, read_info
 from train.folds import assign_folds
-from train.loop import FoldJob, clear_fold, summarise
+from train.loop import FoldJob, summarise
 from train.recipe import Recipe
+
+_RESERVED = ("fname", "label")  # columns of oof.csv and of a submission
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,7 @@ class RunRequest:
     device : str
     threads : int
     resume, force : bool
-        Go on with folds that were stopped; train finished ones anew.
+        Go on with folds that were stopped; or train all anew. Not both.
     seconds_limit : float
         For each fold.
     """
@@ -58,6 +61,41 @@ class RunRequest:
     seconds_limit: float = math.inf
 
 
+def check_request(clips: pd.DataFrame, request: RunRequest) -> None:
+    """Check what can be known before there are frames: a run that cannot be trained is refused at once.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        Labelled training clips of the clip table.
+
+    Raises
+    ------
+    InputError
+        If resume and force are both asked, or a fold is not there or cannot be made.
+    CorpusError
+        If the clips are of one class, or a class has the name of a column of predictions.
+    """
+    _classes_and_folds(clips, request)
+
+
+def _classes_and_folds(clips: pd.DataFrame, request: RunRequest) -> tuple[list[str], NDArray[np.int64], Sequence[int]]:
+    """Return the classes, the fold of each clip, and the folds to train."""
+    if request.resume and request.force:
+        message = "give --resume or --force, not both"
+        raise InputError(message)
+    classes = sorted(clips["label"].unique())
+    if len(classes) < 2:
+        message = f"training needs clips of two classes or more; the corpus has {classes}"
+        raise CorpusError(message)
+    for name in _RESERVED:
+        if name in classes:
+            message = f"no class can be named {name!r}, which is a column of the predictions; rename the class"
+            raise CorpusError(message)
+    folds = assign_folds(clips, n_folds=request.n_folds, seed=request.seed)
+    return classes, folds, _chosen(request.folds, int(folds.max()) + 1)
+
+
 @dataclass
 class RunPlan:
     """Jobs to do, and the reports of folds that are kept."""
@@ -69,7 +107,7 @@ class RunPlan:
 def plan_run(
     clips: pd.DataFrame, readers: Mapping[str, tuple[FeatureMode, StoreReader]], request: RunRequest
 ) -> RunPlan:
-    """Make the jobs of a run; trains nothing, but with ``force`` removes what the folds hold.
+    """Make the jobs of a run; trains and removes nothing.
 
     Parameters
     ----------
@@ -81,19 +119,12 @@ def plan_run(
     Raises
     ------
     InputError
-        If a fold is not there, the run has other settings, or a fold was stopped and neither resume nor force is
-        asked.
+        As ``check_request``, or if the run has other settings, or a fold was stopped and neither resume nor force
+        is asked.
     CorpusError
-        If the clips cannot be trained on: one class, or a fold that leaves no clip to train on or to score.
+        As ``check_request``, or if a fold leaves no clip to train on or to score.
     """
-    classes = sorted(clips["label"].unique())
-    if len(classes) < 2:
-        message = f"training needs clips of two classes or more; the corpus has {classes}"
-        raise CorpusError(message)
-    folds = assign_folds(clips, n_folds=request.n_folds, seed=request.seed)
-    n_folds = int(folds.max()) + 1
-    chosen = _chosen(request.folds, n_folds)
-    # All jobs are made before the first is settled: an error must not come after folds were removed.
+    classes, folds, chosen = _classes_and_folds(clips, request)
     jobs = [
         _job(clips, classes, folds, fold, mode, reader, request) for mode, reader in readers.values() for fold in chosen
     ]
@@ -183,8 +214,7 @@ def _corpus_digest(reader: StoreReader, table: pd.DataFrame, folds: np.ndarray[A
 def _settle(job: FoldJob, request: RunRequest, plan: RunPlan) -> None:
     """Keep a finished fold, refuse other settings, and add what is to be done to the plan."""
     if request.force:
-        clear_fold(job.folder)
-        plan.jobs.append(job)
+        plan.jobs.append(replace(job, fresh=True, stale_history=_changed(job.folder / "history.csv")))
         return
     info = read_info(job.folder)
     last = None if info and info["epoch"] >= job.recipe.epochs else load_last(job.folder)
@@ -201,6 +231,10 @@ def _settle(job: FoldJob, request: RunRequest, plan: RunPlan) -> None:
         )
         raise InputError(message)
     plan.jobs.append(job)
+
+
+def _changed(path: Path) -> float | None:
+    return path.stat().st_mtime if path.exists() else None
 
 
 def _refuse_others(job: FoldJob, found: Mapping[str, Any]) -> None:
