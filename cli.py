@@ -62,12 +62,6 @@ class Commands(click.Group):
             raise
         except OSError as error:
             message, code = _describe(error)
-        except ValueError as error:
-            from cache.errors import EarmarkError
-
-            if not isinstance(error, EarmarkError):
-                raise
-            message, code = str(error), error.exit_code
         except Exception as error:
             from cache.errors import EarmarkError
 
@@ -272,6 +266,16 @@ def _split_modes(_ctx: click.Context, _param: click.Parameter, values: tuple[str
     return values
 
 
+def jobs_option(function: Function) -> Function:
+    """Add ``--jobs``."""
+    return option("--jobs", type=click.IntRange(min=1), help="Workers.  [default: one a core]")(function)
+
+
+def seed_option(default: int, *, seeds: str) -> Callable[[Function], Function]:
+    """Return ``--seed`` with its default and what it is the seed of."""
+    return option("--seed", type=click.IntRange(min=0, max=MAX_SEED), default=default, show_default=True, help=seeds)
+
+
 def parallel_options(function: Function) -> Function:
     """Add ``--jobs``, ``--backend`` and ``--scheduler``."""
     function = option("--scheduler", metavar="ADDR", help="Address of the Dask scheduler or Ray head.")(function)
@@ -282,7 +286,7 @@ def parallel_options(function: Function) -> Function:
         show_default=True,
         help="Where the workers run.",
     )(function)
-    return option("--jobs", type=click.IntRange(min=1), help="Workers.  [default: one a core]")(function)
+    return jobs_option(function)
 
 
 def strict_option(function: Function) -> Function:
@@ -406,14 +410,8 @@ def cli() -> None:
 @click.argument("directory", default="demo", type=click.Path(file_okay=False, path_type=Path))
 @option("--clips", type=click.IntRange(min=82), default=600, show_default=True, help="Training clips to synthesize.")
 @option("--epochs", type=click.IntRange(min=1), default=80, show_default=True, help="Epochs of each network.")
-@option(
-    "--seed",
-    type=click.IntRange(min=0, max=MAX_SEED),
-    default=0,
-    show_default=True,
-    help="Of the corpus and the training.",
-)
-@option("--jobs", type=click.IntRange(min=1), help="Workers.  [default: one a core]")
+@seed_option(0, seeds="Of the corpus and the training.")
+@jobs_option
 @common
 def demo(directory: Path, clips: int, epochs: int, seed: int, jobs: int | None, as_json: bool) -> None:
     """Run everything on a synthetic corpus, in minutes: from sounds to a score and a submission.
@@ -522,10 +520,8 @@ def corpus() -> None:
     show_default=True,
     help="Training clips; test clips come on top, as many as in the competition's proportion.",
 )
-@option(
-    "--seed", type=click.IntRange(min=0, max=MAX_SEED), default=0, show_default=True, help="Every clip follows from it."
-)
-@option("--jobs", type=click.IntRange(min=1), help="Workers.  [default: one a core]")
+@seed_option(0, seeds="Every clip follows from it.")
+@jobs_option
 @common
 def corpus_synth(directory: Path, clips: int, seed: int, jobs: int | None, as_json: bool) -> None:
     """Write a synthetic corpus of all 41 classes, in FSDKaggle2018's layout.
@@ -700,13 +696,7 @@ def _featurize_text(reports: "dict[str, ModeReport]", seconds: float) -> str:
 )
 @option("--resume", is_flag=True, help="Go on with folds that were stopped.")
 @option("--force", is_flag=True, help="Train finished folds anew.")
-@option(
-    "--seed",
-    type=click.IntRange(min=0, max=MAX_SEED),
-    default=42,
-    show_default=True,
-    help="Of folds, weights and draws.",
-)
+@seed_option(42, seeds="Of folds, weights and draws.")
 @store_option
 @runs_options
 @device_option
