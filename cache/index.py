@@ -128,5 +128,5 @@ def scan_index(folder: str | os.PathLike[str]) -> tuple[StoreIndex, list[Path]]:
 
 def _rows(table: ShardTable) -> Iterator[IndexRow]:
     n_frames = (table.stop - table.start).tolist()
-    columns = zip(table.keys, n_frames, table.problems, table.seconds.tolist(), strict=True)
+    columns = zip(table.keys, n_frames, table.problems, table.rows.seconds.tolist(), strict=True)
     return (IndexRow(*row, table.generation, table.path.name) for row in columns)

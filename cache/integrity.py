@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-import h5py
 import numpy as np
 
 from cache.errors import IntegrityError, NotFoundError
+from cache.hdf5 import check_hdf5
 from cache.layout import SHARD_GLOB
 from cache.table import HINT, ShardTable, inspect_shard, structure_spans
 
@@ -105,7 +105,7 @@ def check_frames(table: ShardTable) -> None:
     try:
         with table.path.open("rb") as file:
             _check_bytes(file, table)
-        _check_h5_reads(table)
+        check_hdf5(table)
     except IntegrityError:
         raise
     except OSError as error:
@@ -121,7 +121,7 @@ def _check_bytes(file: BinaryIO, table: ShardTable) -> None:
     infinite: list[str] = []
     row_bytes = table.n_mels * table.dtype.itemsize
     edges = (table.block.frames_offset + row_bytes * np.append(table.start, table.stop[-1:])).tolist()
-    for name, crc, first, last in zip(table.names, table.crc32.tolist(), edges[:-1], edges[1:], strict=True):
+    for name, crc, first, last in zip(table.names, table.rows.crc32.tolist(), edges[:-1], edges[1:], strict=True):
         data = _read_span(file, first, last)
         digest.update(data)
         if first == last:
@@ -150,19 +150,6 @@ def _refuse(names: list[str], what: str, table: ShardTable) -> None:
         listed = ", ".join(map(repr, names[:_NAMED])) + (", …" if len(names) > _NAMED else "")
         msg = f"the frames of {len(names)} of its {len(table.names)} clips {what}: {listed}"
         raise IntegrityError(msg)
-
-
-def _check_h5_reads(table: ShardTable) -> None:
-    """Compare the first and the last row as HDF5 reads them with the bytes in the file."""
-    block = table.block
-    if not block.frames_bytes:
-        return
-    row_bytes = table.n_mels * table.dtype.itemsize
-    last_offset = block.frames_offset + block.frames_bytes - row_bytes
-    with table.path.open("rb") as file, h5py.File(table.path, "r", locking=False, rdcc_nbytes=0) as h5:
-        for row, offset in ((0, block.frames_offset), (-1, last_offset)):
-            if h5["frames"][row].tobytes() != _read_span(file, offset, offset + row_bytes):
-                raise IntegrityError("HDF5 reads other values from /frames than the bytes that the user block names")
 
 
 def verify_store(folder: str | os.PathLike[str]) -> VerifyReport:
@@ -219,16 +206,11 @@ def _strangers(tables: list[ShardTable]) -> list[BadShard]:
     strangers: list[BadShard] = []
     for folder in {table.path.parent for table in tables}:
         beside = [table for table in tables if table.path.parent == folder]
-        (usual, _), *others = Counter(map(features, beside)).most_common()
+        (usual, _), *others = Counter(table.features for table in beside).most_common()
         if others:
             strangers.extend(
-                BadShard(table.path, f"it holds {features(table)}, the other shards {usual}", table.names)
+                BadShard(table.path, f"it holds {table.features}, the other shards {usual}", table.names)
                 for table in beside
-                if features(table) != usual
+                if table.features != usual
             )
     return strangers
-
-
-def features(table: ShardTable) -> str:
-    """Say what the shards of one folder must have in common."""
-    return f"{table.mode}-{table.fingerprint} [{table.n_mels} mels, {table.dtype.name}]"

@@ -2,56 +2,50 @@
 
 Conventions
 -----------
-HDF5 is asked once, when the store is opened, where the frames lie; then the bytes are mapped, shard by shard, when they
-are first needed in a process. A reader holds no HDF5 handle and no lock: it can be forked and pickled, and what it
-pickles is arrays. A clip's CRC-32 is checked when the process first reads the clip. Frames are ``[n_frames, n_mels]``,
-time-major, in the stored type. A map costs an open file, so at most a quarter of those that the process may have are
-kept mapped.
+When a store is opened, its rows become a few arrays; the frames' bytes are mapped, shard by shard, when they are first
+needed in a process. A reader holds no HDF5 handle and no lock: it can be forked, and pickled in a few hundred bytes
+(:mod:`cache.sharing`). A clip's CRC-32 is checked when the process first reads the clip. Frames are
+``[n_frames, n_mels]``, time-major, in the stored type. A map costs an open file, so at most a quarter of those that the
+process may have are kept mapped.
 """
 
+import json
 import mmap
 import operator
 import os
 import resource
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, SupportsIndex
+from typing import Any, NoReturn, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
 
+from cache.columns import Rows, Texts, concatenate
 from cache.errors import InputError, IntegrityError, NotFoundError
-from cache.integrity import features
 from cache.layout import SHARD_GLOB, USER_BLOCK_BYTES, Key, UserBlock, decode_name, encode_name
+from cache.sharing import SharedArrays
 from cache.table import HINT, ShardTable, read_table, shard_paths
 
 _NAMED = 3  # so many clips are named in a message
 
 
-@dataclass(frozen=True, eq=False)
-class _Clips:
-    """The selected rows as columns, so that pickles are small and forked workers share the pages."""
-
-    names: bytes
-    name_ends: npt.NDArray[np.int64]
-    digests: npt.NDArray[np.bytes_]
-    shard: npt.NDArray[np.int64]
-    start: npt.NDArray[np.int64]
-    n_frames: npt.NDArray[np.int64]
-    crc32: npt.NDArray[np.uint32]
-    seconds: npt.NDArray[np.float64]
-
-
 class StoreReader:
     """The selected clips of a mode's folder; made by :func:`open_store`.
+
+    Parameters
+    ----------
+    path : str
+        The mode's folder.
+    columns : SharedArrays
+        What the shards have in common, as JSON (``header``); the shards' user blocks (``blocks``); of each clip its
+        name, digest, shard, first row in the shard's frames, count of frames, CRC-32 and seconds.
 
     Attributes
     ----------
     path : str
-        The mode's folder.
     mode, fingerprint : str
     settings : dict
         The mode's settings, as they were stored.
@@ -64,36 +58,29 @@ class StoreReader:
         Length of the decoded sources.
     """
 
-    def __init__(self, path: str, table: ShardTable, blocks: list[UserBlock], clips: _Clips) -> None:
+    def __init__(self, path: str, columns: SharedArrays) -> None:
         self.path = path
-        self.mode = table.mode
-        self.fingerprint = table.fingerprint
-        self.settings: dict[str, Any] = table.settings
-        self.n_mels = table.n_mels
-        self.dtype = table.dtype
-        self._blocks = blocks
-        self._clips = clips
-        self._start_process()
-
-    def _start_process(self) -> None:
-        """Set what belongs to one process, and freeze the columns that are handed out."""
-        self._maps: dict[int, npt.NDArray[np.floating]] = {}
+        self._columns = columns
+        header = json.loads(columns["header"].tobytes())
+        self.mode: str = header["mode"]
+        self.fingerprint: str = header["fingerprint"]
+        self.settings: dict[str, Any] = header["settings"]
+        self.n_mels: int = header["n_mels"]
+        self.dtype = np.dtype(header["dtype"])
+        self.n_frames: npt.NDArray[np.int64] = columns["n_frames"]
+        self.seconds: npt.NDArray[np.float64] = columns["seconds"]
+        self._shard: npt.NDArray[np.int32] = columns["shard"]
+        self._start: npt.NDArray[np.int64] = columns["start"]
+        self._row_bytes = self.n_mels * self.dtype.itemsize
+        # Of this process alone:
+        self._maps: dict[int, memoryview] = {}
         self._checked = np.zeros(len(self), dtype=bool)
-        self.n_frames = self._clips.n_frames
-        self.seconds = self._clips.seconds
-        for column in (self.n_frames, self.seconds):
-            column.flags.writeable = False
 
-    def __getstate__(self) -> dict[str, Any]:
-        own = {"_maps", "_checked", "n_frames", "seconds", "names", "keys"}
-        return {name: value for name, value in self.__dict__.items() if name not in own}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._start_process()
+    def __reduce__(self) -> tuple[type["StoreReader"], tuple[str, SharedArrays]]:
+        return StoreReader, (self.path, self._columns)
 
     def __len__(self) -> int:
-        return len(self._clips.start)
+        return len(self._start)
 
     def __repr__(self) -> str:
         return f"<StoreReader {self.mode}: {len(self)} clips in {self.path}>"
@@ -101,14 +88,12 @@ class StoreReader:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The clips' names, in order."""
-        ends = self._clips.name_ends.tolist()
-        data = self._clips.names
-        return tuple(decode_name(data[first:last]) for first, last in zip([0, *ends], ends, strict=False))
+        return tuple(map(decode_name, Texts(self._columns["names"], self._columns["name_ends"]).tolist()))
 
     @cached_property
     def keys(self) -> tuple[Key, ...]:
         """(name, digest) of the clips, in order."""
-        digests = (digest.decode("ascii") for digest in self._clips.digests.tolist())
+        digests = (digest.tobytes().hex() for digest in self._columns["digests"])
         return tuple(map(Key, self.names, digests))
 
     def __getitem__(self, clip: SupportsIndex) -> npt.NDArray[np.floating]:
@@ -150,8 +135,8 @@ class StoreReader:
             They differ; the shard and the clip are named.
         """
         index = self._index(clip)
-        if zlib.crc32(self._frames(index).data) != self._clips.crc32[index]:
-            path = os.path.join(self.path, self._blocks[self._clips.shard[index]].shard_name)
+        if zlib.crc32(self._bytes(index)) != self._columns["crc32"][index]:
+            path = os.path.join(self.path, self._block(int(self._shard[index])).shard_name)
             msg = f"shard {path}: the frames of clip {self.names[index]!r} do not match their CRC-32; {HINT}"
             raise IntegrityError(msg)
         self._checked[index] = True
@@ -186,10 +171,13 @@ class StoreReader:
             if not self._checked[index]:
                 self.verify_clip(index)
         windows = np.empty((len(chosen), n_frames, self.n_mels), dtype=self.dtype)
-        shards = self._clips.shard[chosen].tolist()
-        rows = (self._clips.start[chosen] + first).tolist()
-        for window, shard, row in zip(windows, shards, rows, strict=True):
-            window[:] = self._shard_frames(shard)[row : row + n_frames]
+        shards = self._shard[chosen].tolist()
+        maps = {shard: self._map(shard) for shard in set(shards)}
+        offsets = ((self._start[chosen] + first) * self._row_bytes).tolist()
+        # Slices of bytes: to make an array of each window would take a quarter of the time that copying it does.
+        into, length = windows.view(np.uint8).reshape(-1).data, n_frames * self._row_bytes
+        for number, (shard, offset) in enumerate(zip(shards, offsets, strict=True)):
+            into[number * length : (number + 1) * length] = maps[shard][offset : offset + length]
         return windows
 
     def _check_windows(self, clips: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], n_frames: int) -> None:
@@ -217,35 +205,42 @@ class StoreReader:
         return index % len(self)
 
     def _frames(self, index: int) -> npt.NDArray[np.floating]:
-        start = int(self._clips.start[index])
-        return self._shard_frames(int(self._clips.shard[index]))[start : start + int(self.n_frames[index])]
+        return np.frombuffer(self._bytes(index), self.dtype).reshape(-1, self.n_mels)
 
-    def _shard_frames(self, shard: int) -> npt.NDArray[np.floating]:
-        """Give the mapped frames of a shard ``[total_frames, n_mels]``."""
+    def _bytes(self, index: int) -> memoryview:
+        """Give the mapped bytes of a clip."""
+        first = int(self._start[index]) * self._row_bytes
+        return self._map(int(self._shard[index]))[first : first + int(self.n_frames[index]) * self._row_bytes]
+
+    def _map(self, shard: int) -> memoryview:
+        """Give the mapped bytes of a shard's frames."""
         frames = self._maps.get(shard)
         if frames is None:
             while len(self._maps) >= _max_maps():
                 self._maps.pop(next(iter(self._maps)))
-            frames = self._maps[shard] = self._map(self._blocks[shard])
+            frames = self._maps[shard] = _map_frames(Path(self.path), self._block(shard))
         return frames
 
-    def _map(self, block: UserBlock) -> npt.NDArray[np.floating]:
-        path = Path(self.path, block.shard_name)
-        try:
-            with path.open("rb", buffering=0) as file:
-                found = (os.fstat(file.fileno()).st_size, file.read(USER_BLOCK_BYTES))
-                # A map of a file that is cut short ends the process when it is read: the length comes first.
-                if found != (block.file_bytes, block.pack()):
-                    msg = f"shard {path} is not the one that was opened: open the store anew"
-                    raise IntegrityError(msg)
-                mapped = mmap.mmap(file.fileno(), block.file_bytes, access=mmap.ACCESS_READ)
-        except IntegrityError:
-            raise
-        except OSError as error:
-            msg = f"shard {path} cannot be read any more ({error.strerror}): open the store anew"
-            raise IntegrityError(msg) from error
-        count = block.frames_bytes // self.dtype.itemsize
-        return np.frombuffer(mapped, self.dtype, count, block.frames_offset).reshape(-1, self.n_mels)
+    def _block(self, shard: int) -> UserBlock:
+        return UserBlock.unpack(self._columns["blocks"][shard].tobytes())
+
+
+def _map_frames(folder: Path, block: UserBlock) -> memoryview:
+    path = folder / block.shard_name
+    try:
+        with path.open("rb", buffering=0) as file:
+            found = (os.fstat(file.fileno()).st_size, file.read(USER_BLOCK_BYTES))
+            # A map of a file that is cut short ends the process when it is read: the length comes first.
+            if found != (block.file_bytes, block.pack()):
+                msg = f"shard {path} is not the one that was opened: open the store anew"
+                raise IntegrityError(msg)
+            mapped = mmap.mmap(file.fileno(), block.file_bytes, access=mmap.ACCESS_READ)
+    except IntegrityError:
+        raise
+    except OSError as error:
+        msg = f"shard {path} cannot be read any more ({error.strerror}): open the store anew"
+        raise IntegrityError(msg) from error
+    return memoryview(mapped)[block.frames_offset : block.frames_offset + block.frames_bytes]
 
 
 def _max_maps() -> int:
@@ -262,7 +257,7 @@ def open_store(path: str | os.PathLike[str], keys: Sequence[Key] | None = None) 
         ``<store>/<mode>-<fingerprint>``.
     keys : sequence of (name, digest), optional
         The clips to read, in this order. Without them: the current row of every name, where it has frames, sorted by
-        name; current is the row in the shard with the highest generation.
+        the bytes of the name; current is the row in the shard with the highest generation.
 
     Returns
     -------
@@ -276,20 +271,54 @@ def open_store(path: str | os.PathLike[str], keys: Sequence[Key] | None = None) 
         A shard fails its checks, or the shards hold different features.
     """
     folder = Path(path).absolute()
-    tables = [read_table(shard) for shard in shard_paths(folder)]
-    if not tables:
-        raise NotFoundError(_no_shards(folder))
-    for table in tables:
-        if features(table) != features(tables[0]):
+    header, blocks, shard, rows = _read_shards(folder)
+    chosen = _current(rows) if keys is None else _find(keys, rows, folder)
+    names = rows.names.tolist()
+    texts = Texts.of([names[row] for row in chosen.tolist()])
+    start = np.where(np.diff(shard, prepend=-1) > 0, 0, np.concatenate([[0], rows.stop[:-1]]))[chosen]
+    columns: dict[str, npt.NDArray[Any]] = {
+        "header": header,
+        "blocks": blocks,
+        "names": texts.data,
+        "name_ends": texts.ends,
+        "digests": rows.digests[chosen],
+        "shard": shard[chosen],
+        "start": start,
+        "n_frames": rows.stop[chosen] - start,
+        "crc32": rows.crc32[chosen],
+        "seconds": rows.seconds[chosen],
+    }
+    return StoreReader(str(folder), SharedArrays(columns))
+
+
+def _read_shards(
+    folder: Path,
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.int32], Rows]:
+    """Give what the shards have in common as JSON, their user blocks, and of each row its shard; and the rows."""
+    first: ShardTable | None = None
+    blocks: list[bytes] = []
+    parts: list[Rows] = []
+    for path in shard_paths(folder):
+        table = read_table(path)
+        first = first or table
+        if table.features != first.features:
             msg = (
-                f"{folder} holds different features: {tables[0].path.name} has {features(tables[0])}, "
-                f"{table.path.name} has {features(table)}; move one away"
+                f"{folder} holds different features: {first.path.name} has {first.features}, "
+                f"{table.path.name} has {table.features}; move one away"
             )
             raise IntegrityError(msg)
-    places = _current_places(tables) if keys is None else _places_of(keys, tables, folder)
-    used = sorted({shard for shard, _ in places})
-    blocks = [tables[shard].block for shard in used]
-    return StoreReader(str(folder), tables[-1], blocks, _columns(places, tables, used))
+        blocks.append(table.block.pack())
+        parts.append(table.rows)
+    if first is None:
+        raise NotFoundError(_no_shards(folder))
+    header: dict[str, Any] = {"mode": first.mode, "fingerprint": first.fingerprint, "settings": first.settings}
+    header |= {"n_mels": first.n_mels, "dtype": first.dtype.str}
+    return (
+        np.frombuffer(json.dumps(header).encode(), np.uint8),
+        np.frombuffer(b"".join(blocks), np.uint8).reshape(len(blocks), -1),
+        np.repeat(np.arange(len(parts), dtype=np.int32), [len(part) for part in parts]),
+        concatenate(parts),
+    )
 
 
 def _no_shards(folder: Path) -> str:
@@ -301,53 +330,46 @@ def _no_shards(folder: Path) -> str:
     return f"{folder} holds no shards: run `cli featurize`"
 
 
-def _current_places(tables: list[ShardTable]) -> list[tuple[int, int]]:
-    """Give (shard, row) of the current row of each name, sorted by name, without those that have a problem."""
-    current = {name: (shard, row) for shard, table in enumerate(tables) for row, name in enumerate(table.names)}
-    return [place for _, place in sorted(current.items()) if not tables[place[0]].problems[place[1]]]
+def _current(rows: Rows) -> npt.NDArray[np.int64]:
+    """Give the current row of each name, sorted by the names' bytes, without those that have a problem."""
+    names = rows.names.tolist()
+    # Rows come in the order of generations, and sorting keeps it among equal names: the last one is current.
+    order = sorted(range(len(names)), key=names.__getitem__)
+    current = [
+        row for row, after in zip(order, [*order[1:], None], strict=True) if after is None or names[row] != names[after]
+    ]
+    chosen = np.array(current, np.int64)
+    return chosen[~_has_problem(rows)[chosen]]
 
 
-def _places_of(keys: Sequence[Key], tables: list[ShardTable], folder: Path) -> list[tuple[int, int]]:
-    """Give (shard, row) of each key."""
-    known = {key: (shard, row) for shard, table in enumerate(tables) for row, key in enumerate(table.keys)}
-    without: list[str] = []
-    places: list[tuple[int, int]] = []
-    for key in map(Key._make, keys):
-        place = known.get(key)
-        if place is None:
-            without.append(f"{key.name!r} (not featurized)")
-        elif problem := tables[place[0]].problems[place[1]]:
-            without.append(f"{key.name!r} (quarantined: {problem})")
-        else:
-            places.append(place)
-    if without:
-        listed = ", ".join(without[:_NAMED]) + (", …" if len(without) > _NAMED else "")
-        msg = (
-            f"{len(without)} of {len(keys)} clips have no frames in {folder}: {listed}; "
-            "run `cli featurize`, and leave quarantined clips out"
+def _has_problem(rows: Rows) -> npt.NDArray[np.bool_]:
+    return np.diff(rows.problems.ends, prepend=0) > 0
+
+
+def _find(keys: Sequence[Key], rows: Rows, folder: Path) -> npt.NDArray[np.int64]:
+    """Give the row of each key."""
+    digests = rows.digests.tobytes()
+    known = {digests[32 * row : 32 * row + 32] + name: row for row, name in enumerate(rows.names.tolist())}
+    found = [known.get(bytes.fromhex(key[1]) + encode_name(key[0]), -1) for key in keys]
+    chosen = np.array(found, np.int64)
+    lost = (chosen < 0) | _has_problem(rows)[chosen]
+    if lost.any():
+        _refuse_lost(
+            [(keys[position], int(chosen[position])) for position in np.flatnonzero(lost).tolist()],
+            len(keys),
+            rows,
+            folder,
         )
-        raise NotFoundError(msg)
-    return places
+    return chosen
 
 
-def _columns(places: list[tuple[int, int]], tables: list[ShardTable], used: list[int]) -> _Clips:
-    """Gather the columns of the selected rows."""
-    first_row = dict(zip(used, np.cumsum([0] + [len(tables[shard].names) for shard in used]).tolist(), strict=False))
-    rows = np.array([first_row[shard] + row for shard, row in places], dtype=np.int64)
-
-    def column(name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        parts = [np.asarray(getattr(tables[shard], name), dtype) for shard in used]
-        return np.concatenate([np.empty(0, dtype), *parts])[rows]
-
-    names = [encode_name(tables[shard].names[row]) for shard, row in places]
-    start = column("start", np.int64)
-    return _Clips(
-        names=b"".join(names),
-        name_ends=np.cumsum([len(name) for name in names], dtype=np.int64),
-        digests=column("digests", "S64"),
-        shard=np.searchsorted(used, [shard for shard, _ in places]).astype(np.int64),
-        start=start,
-        n_frames=column("stop", np.int64) - start,
-        crc32=column("crc32", np.uint32),
-        seconds=column("seconds", np.float64),
+def _refuse_lost(lost: list[tuple[Key, int]], n_keys: int, rows: Rows, folder: Path) -> NoReturn:
+    reasons = [
+        "not featurized" if row < 0 else f"quarantined: {rows.problems[row].decode()}" for _, row in lost[:_NAMED]
+    ]
+    listed = ", ".join(f"{key[0]!r} ({reason})" for (key, _), reason in zip(lost, reasons, strict=False))
+    msg = (
+        f"{len(lost)} of {n_keys} clips have no frames in {folder}: {listed}{', …' if len(lost) > _NAMED else ''}; "
+        "run `cli featurize`, and leave quarantined clips out"
     )
+    raise NotFoundError(msg)

@@ -2,34 +2,25 @@
 
 Conventions
 -----------
-The user block, the file's length and the SHA-256 of the bytes outside the frames are checked first, so that HDF5 never
-parses damaged bytes (some flipped bits make it hang). The HDF5 file is closed again before the table is handed out.
+The user block, the file's length and the SHA-256 of the bytes outside the frames are checked first; then the rows come
+from ``/index`` among those very bytes. HDF5 takes no part, so damaged bytes are never parsed by it (some flipped bits
+make it hang), and no lock of its own is taken on a network file system.
 """
 
 import hashlib
-import json
-import operator
 import os
+import stat
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
+from cache.columns import Rows, unpack_index
 from cache.errors import IntegrityError
-from cache.layout import (
-    FORMAT_VERSION,
-    SHARD_GLOB,
-    USER_BLOCK_BYTES,
-    Key,
-    UserBlock,
-    decode_name,
-    parse_dtype,
-    shard_generation,
-)
+from cache.layout import SHARD_GLOB, USER_BLOCK_BYTES, Key, UserBlock, decode_name, parse_dtype, shard_generation
 
 HINT = "delete it and run `cli featurize` to compute its clips again"
 
@@ -50,14 +41,7 @@ class ShardTable:
     n_mels : int
     dtype : numpy.dtype
         ``<f2`` or ``<f4``.
-    names : list of str [n_clips]
-    digests : list of str [n_clips]
-    start, stop : np.ndarray [shape=(n_clips,), int64]
-        Rows of ``/frames``.
-    crc32 : np.ndarray [shape=(n_clips,), uint32]
-    seconds : np.ndarray [shape=(n_clips,), float64]
-    problems : list of str [n_clips]
-        Empty for a clip with frames.
+    rows : Rows
     """
 
     path: Path
@@ -69,18 +53,37 @@ class ShardTable:
     versions: dict[str, Any]
     n_mels: int
     dtype: np.dtype[np.floating]
-    names: list[str]
-    digests: list[str]
-    start: npt.NDArray[np.int64]
-    stop: npt.NDArray[np.int64]
-    crc32: npt.NDArray[np.uint32]
-    seconds: npt.NDArray[np.float64]
-    problems: list[str]
+    rows: Rows
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The clips' names."""
+        return [decode_name(name) for name in self.rows.names.tolist()]
 
     @cached_property
     def keys(self) -> list[Key]:
         """(name, digest) of each row."""
-        return list(map(Key, self.names, self.digests))
+        return [Key(name, digest.tobytes().hex()) for name, digest in zip(self.names, self.rows.digests, strict=True)]
+
+    @cached_property
+    def problems(self) -> list[str]:
+        """Why a clip has no frames; empty where it has some."""
+        return [problem.decode("utf-8") for problem in self.rows.problems.tolist()]
+
+    @cached_property
+    def start(self) -> npt.NDArray[np.int64]:
+        """First row of ``/frames`` of each clip ``[n_clips]``."""
+        return np.concatenate([np.zeros(1, np.int64), self.rows.stop[:-1]])[: len(self.rows)]
+
+    @property
+    def stop(self) -> npt.NDArray[np.int64]:
+        """End of each clip in ``/frames`` ``[n_clips]``."""
+        return self.rows.stop
+
+    @property
+    def features(self) -> str:
+        """What the shards of one folder must have in common, in words."""
+        return f"{self.mode}-{self.fingerprint} [{self.n_mels} mels, {self.dtype.name}]"
 
 
 def shard_paths(folder: str | os.PathLike[str]) -> list[Path]:
@@ -146,22 +149,42 @@ def inspect_shard(path: Path, *, name: str) -> ShardTable:
         The reason, without the path.
     """
     try:
-        with path.open("rb", buffering=0) as file:
-            block = _read_block(file, name)
-        # h5py checks the file's length once more; without chunk cache a handle costs no megabytes.
-        with h5py.File(path, "r", locking=False, rdcc_nbytes=0) as h5:
-            table = _read_h5(h5, path, block)
-    except IntegrityError:
-        raise
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        msg = f"it cannot be read ({error})"
+        with _open_regular(path) as file:
+            block, structure = _read_structure(file, name)
+    except OSError as error:
+        if isinstance(error, IntegrityError):
+            raise
+        msg = f"it cannot be read ({error.strerror or error})"
+        raise IntegrityError(msg) from error
+    header, rows = unpack_index(_index_bytes(block, structure))
+    try:
+        table = ShardTable(
+            path=path,
+            block=block,
+            generation=shard_generation(block.shard_name),
+            rows=rows,
+            dtype=parse_dtype(header.pop("dtype")),
+            **header,
+        )
+    except (TypeError, KeyError, ValueError) as error:
+        msg = f"its index does not say what it must ({error})"
         raise IntegrityError(msg) from error
     _check_rows(table)
     return table
 
 
-def _read_block(file: BinaryIO, name: str) -> UserBlock:
-    """Read the user block and check it against the file's name, its length and its structure."""
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a regular file; a pipe of a shard's name would be waited for without end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    file = os.fdopen(descriptor, "rb", buffering=0)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        file.close()
+        raise IntegrityError("it is not a regular file")
+    return file
+
+
+def _read_structure(file: BinaryIO, name: str) -> tuple[UserBlock, bytes]:
+    """Read the user block and the bytes outside the frames, and check them against the file's name and length."""
     block = UserBlock.unpack(file.read(USER_BLOCK_BYTES))
     if block.shard_name != name:
         msg = f"it was sealed as {block.shard_name!r}: renamed, or swapped with another file"
@@ -170,13 +193,22 @@ def _read_block(file: BinaryIO, name: str) -> UserBlock:
     if file_bytes != block.file_bytes:
         msg = f"it has {file_bytes} bytes instead of {block.file_bytes}"
         raise IntegrityError(msg)
-    digest = hashlib.sha256()
+    spans: list[bytes] = []
     for first, last in structure_spans(block):
         file.seek(first)
-        digest.update(file.read(last - first))
-    if digest.digest() != block.sha256_structure:
+        spans.append(file.read(last - first))
+    structure = b"".join(spans)
+    if hashlib.sha256(structure).digest() != block.sha256_structure:
         raise IntegrityError("the bytes outside the frames do not match their SHA-256")
-    return block
+    return block, structure
+
+
+def _index_bytes(block: UserBlock, structure: bytes) -> bytes:
+    """Take ``/index`` out of the structure."""
+    first = block.index_offset - USER_BLOCK_BYTES
+    if block.frames_bytes and block.index_offset > block.frames_offset:
+        first -= block.frames_bytes
+    return structure[first : first + block.index_bytes]
 
 
 def structure_spans(block: UserBlock) -> list[tuple[int, int]]:
@@ -187,65 +219,13 @@ def structure_spans(block: UserBlock) -> list[tuple[int, int]]:
     return [(USER_BLOCK_BYTES, block.frames_offset), (frames_end, block.file_bytes)]
 
 
-def _read_h5(h5: h5py.File, path: Path, block: UserBlock) -> ShardTable:
-    attributes = dict(h5.attrs)
-    if attributes["format_version"] != FORMAT_VERSION:
-        msg = f"format_version is {attributes['format_version']} instead of {FORMAT_VERSION}"
-        raise IntegrityError(msg)
-    frames, clips = h5["frames"], h5["clips"]
-    _check_frames_place(frames, block)
-    return ShardTable(
-        path=path,
-        block=block,
-        generation=shard_generation(block.shard_name),
-        mode=str(attributes["mode"]),
-        fingerprint=str(attributes["fingerprint"]),
-        settings=json.loads(attributes["settings"]),
-        versions=json.loads(attributes["versions"]),
-        n_mels=int(frames.shape[1]),
-        dtype=parse_dtype(frames.dtype),
-        names=[decode_name(name) for name in clips["name"][:]],
-        digests=[digest.decode("ascii") for digest in clips["digest"][:].tolist()],
-        start=clips["start"][:],
-        stop=clips["stop"][:],
-        crc32=clips["crc32"][:],
-        seconds=clips["seconds"][:],
-        problems=[problem.decode("utf-8") for problem in clips["problem"][:]],
-    )
-
-
-def _check_frames_place(frames: h5py.Dataset, block: UserBlock) -> None:
-    """Compare the chunk that HDF5 finds with the bytes that the user block names."""
-    if frames.dtype != parse_dtype(frames.dtype):
-        msg = f"/frames is stored as {frames.dtype.str} instead of little-endian floats"
-        raise IntegrityError(msg)
-    chunks: list[Any] = []
-    if frames.chunks is not None:
-        frames.id.chunk_iter(chunks.append)
-    if not frames.size and not chunks and not block.frames_bytes:
-        return
-    # Releases of HDF5 differ in whether a chunk's address counts the user block.
-    places = {(block.frames_offset, block.frames_bytes, 0)}
-    places.add((block.frames_offset - USER_BLOCK_BYTES, block.frames_bytes, 0))
-    found = [(chunk.byte_offset, chunk.size, chunk.filter_mask) for chunk in chunks]
-    if len(found) != 1 or found[0] not in places or frames.nbytes != block.frames_bytes or frames.compression:
-        msg = f"/frames is not the one plain chunk that the user block names: HDF5 finds {found}"
-        raise IntegrityError(msg)
-
-
 def _check_rows(table: ShardTable) -> None:
-    """Check that the rows are sorted and tile the frames, and that exactly the rows without frames have a problem."""
-    n_clips = len(table.names)
-    lengths = {len(column) for column in (table.digests, table.start, table.stop, table.crc32, table.seconds)}
-    if lengths | {len(table.problems)} != {n_clips}:
-        raise IntegrityError("the datasets of /clips differ in length")
+    """Check that the rows tile the frames, and that exactly the rows without frames have a problem."""
     total = table.block.frames_bytes // (table.n_mels * table.dtype.itemsize)
-    edges = np.concatenate([[0], table.stop])
-    if not np.array_equal(edges[:-1], table.start) or edges[-1] != total or bool((np.diff(edges) < 0).any()):
-        msg = f"start and stop of /clips do not tile the {total} rows of /frames"
+    lengths = table.stop - table.start
+    if (lengths < 0).any() or (table.stop[-1] if len(lengths) else 0) != total:
+        msg = f"the clips do not tile the {total} rows of /frames"
         raise IntegrityError(msg)
-    keys = table.keys
-    if not all(map(operator.lt, keys, keys[1:])):
-        raise IntegrityError("the rows of /clips are not sorted by name and digest, each once")
-    if (np.diff(edges) > 0).tolist() != [not problem for problem in table.problems]:
-        raise IntegrityError("a row of /clips has both frames and a problem, or neither")
+    has_problem = np.diff(table.rows.problems.ends, prepend=0) > 0
+    if ((lengths > 0) == has_problem).any():
+        raise IntegrityError("a clip has both frames and a problem, or neither")

@@ -9,7 +9,6 @@ type are never copied.
 """
 
 import hashlib
-import io
 import json
 import os
 import uuid
@@ -20,14 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
+from cache.columns import Rows, Texts
 from cache.errors import InputError, IntegrityError, NoSpaceError
+from cache.hdf5 import Header, Layout, lay_out
 from cache.integrity import check_shard
 from cache.layout import (
-    FORMAT_VERSION,
     MAX_FRAMES_BYTES,
     TEMP_SUFFIX,
     USER_BLOCK_BYTES,
@@ -38,8 +37,6 @@ from cache.layout import (
 )
 from cache.plan import ShardPlan
 from cache.space import NO_SPACE_ERRNOS
-
-_ALIGNMENT_BYTES = 64  # a cache line
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,16 +91,6 @@ class ShardRecord:
     problems: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True)
-class _Header:
-    mode: str
-    fingerprint: str
-    settings: str
-    versions: str
-    n_mels: int
-    dtype: np.dtype[np.floating]
-
-
 def write_shard(
     folder: str | os.PathLike[str],
     plan: ShardPlan,
@@ -151,11 +138,11 @@ def write_shard(
     """
     header = _header(mode, fingerprint, settings, versions, n_mels, dtype)
     stored = _checked_rows(plan, rows, header)
-    structure, frames_offset = _lay_out(stored, header)
     path = Path(folder) / plan.filename
+    layout = lay_out(header, _columns(stored))
     with _no_space_named(path.parent):
         _make_folder(path.parent)
-        n_bytes = _seal(path, structure, frames_offset, stored)
+        n_bytes = _seal(path, layout, stored)
     n_frames = sum(len(row.frames) for row in stored if row.frames is not None)
     problems = tuple((row.name, row.problem) for row in stored if row.frames is None)
     return ShardRecord(path, len(stored), n_frames, n_bytes, problems)
@@ -187,15 +174,16 @@ def _header(
     versions: Mapping[str, str],
     n_mels: int,
     dtype: npt.DTypeLike,
-) -> _Header:
+) -> Header:
     if n_mels < 1:
         msg = f"n_mels must be at least 1; got {n_mels}"
         raise InputError(msg)
-    texts = [json.dumps(dict(value), sort_keys=True, allow_nan=False) for value in (settings, versions)]
-    return _Header(mode, fingerprint, texts[0], texts[1], n_mels, parse_dtype(dtype))
+    # Through JSON and back: what is stored is what will be read, and a number that JSON cannot hold is refused here.
+    plain = [json.loads(json.dumps(dict(value), allow_nan=False)) for value in (settings, versions)]
+    return Header(mode, fingerprint, plain[0], plain[1], n_mels, parse_dtype(dtype))
 
 
-def _checked_rows(plan: ShardPlan, rows: Iterable[ClipRow], header: _Header) -> list[ClipRow]:
+def _checked_rows(plan: ShardPlan, rows: Iterable[ClipRow], header: Header) -> list[ClipRow]:
     """Give the rows in the plan's order, frames in the stored type."""
     stored = sorted((_checked_row(row, header) for row in rows), key=lambda row: row.key)
     got, wanted = [row.key for row in stored], list(plan.keys)
@@ -212,7 +200,7 @@ def _checked_rows(plan: ShardPlan, rows: Iterable[ClipRow], header: _Header) -> 
     return stored
 
 
-def _checked_row(row: ClipRow, header: _Header) -> ClipRow:
+def _checked_row(row: ClipRow, header: Header) -> ClipRow:
     if not 0 <= row.seconds < np.inf:
         msg = f"clip {row.name!r}: seconds must be finite and not negative; got {row.seconds}"
         raise InputError(msg)
@@ -232,83 +220,26 @@ def _checked_row(row: ClipRow, header: _Header) -> ClipRow:
     return ClipRow(row.name, row.digest, row.seconds, frames)
 
 
-def _lay_out(rows: list[ClipRow], header: _Header) -> tuple[bytes, int]:
-    """Let HDF5 lay the file out in memory.
-
-    Returns
-    -------
-    bytes
-        The file up to the frames, with a user block of zeros.
-    int
-        Offset of the frames in the file; they end it. 0 where there are none.
-    """
-    image = io.BytesIO()
-    # Aligned frames let every row of a usual width begin on a cache line.
-    with h5py.File(
-        image,
-        "w",
-        userblock_size=USER_BLOCK_BYTES,
-        libver=("earliest", "v108"),
-        alignment_threshold=4096,
-        alignment_interval=_ALIGNMENT_BYTES,
-    ) as h5:
-        _write_attributes(h5, header)
-        _write_clips(h5, rows)
-        offset = _reserve_frames(h5, rows, header)
-    structure = image.getvalue()
-    if offset and offset < len(structure):
-        # Releases of HDF5 differ in whether a chunk's address counts the user block; the check after writing, which
-        # reads rows through HDF5, would find a wrong guess.
-        offset += USER_BLOCK_BYTES
-    return structure, offset
-
-
-def _write_attributes(h5: h5py.File, header: _Header) -> None:
-    h5.attrs["format_version"] = FORMAT_VERSION
-    for name in ("mode", "fingerprint", "settings", "versions"):
-        h5.attrs[name] = getattr(header, name)
-
-
-def _write_clips(h5: h5py.File, rows: list[ClipRow]) -> None:
-    clips = h5.create_group("clips")
-    text = h5py.string_dtype("utf-8")
+def _columns(rows: list[ClipRow]) -> Rows:
+    lengths = [0 if row.frames is None else len(row.frames) for row in rows]
     # A string of HDF5 ends at its first NUL.
     problems = [row.problem.replace("\0", "�").encode("utf-8", "backslashreplace") for row in rows]
-    stop = np.cumsum([0 if row.frames is None else len(row.frames) for row in rows], dtype=np.int64)
-    clips.create_dataset("name", data=np.array([encode_name(row.name) for row in rows], dtype=object), dtype=text)
-    clips.create_dataset("start", data=np.concatenate([[0], stop[:-1]]).astype("<i8"))
-    clips.create_dataset("stop", data=stop.astype("<i8"))
-    clips.create_dataset("digest", data=np.array([row.digest.encode("ascii") for row in rows], dtype="S64"))
     crc32 = [0 if row.frames is None else zlib.crc32(row.frames.data) for row in rows]
-    clips.create_dataset("crc32", data=np.array(crc32, dtype="<u4"))
-    clips.create_dataset("seconds", data=np.array([row.seconds for row in rows], dtype="<f8"))
-    clips.create_dataset("problem", data=np.array(problems, dtype=object), dtype=text)
+    return Rows(
+        names=Texts.of(encode_name(row.name) for row in rows),
+        problems=Texts.of(problems),
+        digests=np.frombuffer(bytes.fromhex("".join(row.digest for row in rows)), np.uint8).reshape(-1, 32),
+        stop=np.cumsum(lengths, dtype=np.int64),
+        crc32=np.array(crc32, np.uint32),
+        seconds=np.array([row.seconds for row in rows], np.float64),
+    )
 
 
-def _reserve_frames(h5: h5py.File, rows: list[ClipRow], header: _Header) -> int:
-    """Make ``/frames`` as the last thing in the file, its bytes reserved but not written; give their address."""
-    n_frames = sum(len(row.frames) for row in rows if row.frames is not None)
-    shape = (n_frames, header.n_mels)
-    if not n_frames:
-        h5.create_dataset("frames", shape=shape, dtype=header.dtype)
-        return 0
-    settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    settings.set_chunk(shape)
-    settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    settings.set_obj_track_times(False)
-    stored_type = h5py.h5t.py_create(header.dtype, logical=True)
-    frames = h5py.h5d.create(h5.id, b"frames", stored_type, h5py.h5s.create_simple(shape), settings)
-    chunks: list[Any] = []
-    frames.chunk_iter(chunks.append)
-    return int(chunks[0].byte_offset)
-
-
-def _seal(path: Path, structure: bytes, frames_offset: int, rows: list[ClipRow]) -> int:
+def _seal(path: Path, layout: Layout, rows: list[ClipRow]) -> int:
     """Write a temporary sibling, check it, and give it its name; give the length of the file."""
     temp = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex}{TEMP_SUFFIX}")
     try:
-        block = _write_temp(temp, path.name, structure, frames_offset, rows)
+        block = _write_temp(temp, path.name, layout, rows)
         check_shard(temp, name=path.name)
         _fsync(temp)
         os.replace(temp, path)
@@ -319,9 +250,9 @@ def _seal(path: Path, structure: bytes, frames_offset: int, rows: list[ClipRow])
     return block.file_bytes
 
 
-def _write_temp(temp: Path, name: str, structure: bytes, frames_offset: int, rows: list[ClipRow]) -> UserBlock:
+def _write_temp(temp: Path, name: str, layout: Layout, rows: list[ClipRow]) -> UserBlock:
     """Write the structure, the frames, and last the user block, which makes the file a shard."""
-    before = structure[USER_BLOCK_BYTES:].ljust(max(frames_offset - USER_BLOCK_BYTES, 0), b"\0")
+    before = layout.structure[USER_BLOCK_BYTES:]
     digest = hashlib.sha256(before)
     structure_digest = digest.digest()
     frames_bytes = 0
@@ -333,7 +264,16 @@ def _write_temp(temp: Path, name: str, structure: bytes, frames_offset: int, row
                 digest.update(row.frames.data)
                 frames_bytes += row.frames.nbytes
                 file.write(row.frames.data)
-        block = UserBlock(name, file.tell(), frames_offset, frames_bytes, digest.digest(), structure_digest)
+        block = UserBlock(
+            shard_name=name,
+            file_bytes=file.tell(),
+            frames_offset=layout.frames_offset,
+            frames_bytes=frames_bytes,
+            index_offset=layout.index_offset,
+            index_bytes=layout.index_bytes,
+            sha256_all=digest.digest(),
+            sha256_structure=structure_digest,
+        )
         file.seek(0)
         file.write(block.pack())
     return block

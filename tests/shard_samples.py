@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from cache import ClipRow, Key, ShardPlan, ShardRecord, write_shard
+from cache.columns import Rows, pack_index, unpack_index
 from cache.layout import USER_BLOCK_BYTES, UserBlock
 
 N_MELS = 6
@@ -97,4 +98,15 @@ def tamper(path: Path, change: Callable[[h5py.File], None]) -> None:
     """Change a sealed shard through HDF5 and seal it again."""
     with h5py.File(path, "r+") as h5:
         change(h5)
+    reseal(path)
+
+
+def tamper_index(path: Path, change: Callable[[Rows], Rows]) -> None:
+    """Change the rows of a sealed shard's index, not their size, and seal it again."""
+    block, data = user_block(path), path.read_bytes()
+    first, last = block.index_offset, block.index_offset + block.index_bytes
+    header, rows = unpack_index(data[first:last])
+    index = pack_index(header, change(rows))
+    assert len(index) == block.index_bytes
+    path.write_bytes(data[:first] + index + data[last:])
     reseal(path)

@@ -13,9 +13,10 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from shard_samples import N_MELS, flip, make_row, make_rows, reseal, tamper, user_block, write
+from shard_samples import N_MELS, flip, make_row, make_rows, reseal, tamper, tamper_index, user_block, write
 
 from cache import check_shard, verify_store
+from cache.columns import Rows, Texts
 from cache.errors import IntegrityError, NotFoundError
 from cache.layout import USER_BLOCK_BYTES
 from cache.table import read_table
@@ -72,11 +73,11 @@ def test_hdf5_does_not_see_a_damaged_structure(shard: Path, monkeypatch: pytest.
     def refuse(*arguments: Any, **settings: Any) -> None:
         pytest.fail("HDF5 was asked")
 
-    monkeypatch.setattr("cache.table.h5py.File", refuse)
+    monkeypatch.setattr("cache.hdf5.h5py.File", refuse)
     for offset in (100, 600, user_block(shard).frames_offset - 1):
         flip(shard, offset)
         with pytest.raises(IntegrityError, match=r"user block|SHA-256"):
-            read_table(shard)
+            check_shard(shard)
         flip(shard, offset)
 
 
@@ -160,39 +161,82 @@ def _shorten(h5: h5py.File) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_set("crc32", 2, 1), "the frames of 1 of its 7 clips do not match their CRC-32: '002.wav'"),
-        (_set("stop", 6, 34), "do not tile the 33 rows"),
-        (_set("start", 2, 6), "do not tile"),
-        (_set("name", 1, "zzz"), "not sorted"),
-        (_set("problem", 1, "?"), "both frames and a problem"),
-        (_set("problem", 6, ""), "both frames and a problem, or neither"),
-        (_shorten, "differ in length"),
-        (lambda h5: h5.move("clips/crc32", "elsewhere"), "it cannot be read"),
-        (lambda h5: h5.move("frames", "elsewhere"), "it cannot be read"),
-        (lambda h5: h5.attrs.__setitem__("format_version", 2), "format_version is 2 instead of 1"),
-        (lambda h5: h5.attrs.__setitem__("settings", "{"), "it cannot be read"),
+        (_set("crc32", 2, 1), "/clips/crc32 differs from its index"),
+        (_set("stop", 6, 34), "/clips/stop differs"),
+        (_set("start", 2, 6), "/clips/start differs"),
+        (_set("digest", 2, b"0" * 64), "/clips/digest differs"),
+        (_set("name", 1, "zzz"), "/clips/name differs"),
+        (_set("problem", 1, "?"), "/clips/problem differs"),
+        (_shorten, "/clips/seconds differs"),
+        (lambda h5: h5.move("clips/crc32", "elsewhere"), "HDF5 cannot read it"),
+        (lambda h5: h5.move("frames", "elsewhere"), "HDF5 cannot read it"),
+        (lambda h5: h5.attrs.__setitem__("format_version", 7), "attribute format_version is 7, its index says 2"),
+        (
+            lambda h5: h5.attrs.__setitem__("fingerprint", "?"),
+            "attribute fingerprint is '\\?', its index says '0123abcd'",
+        ),
+        (lambda h5: h5.attrs.__setitem__("settings", "{"), "HDF5 cannot read it"),
         (_replace_frames(), "not the one plain chunk"),
         (_replace_frames(chunks=(33, N_MELS)), "not the one plain chunk"),
         (_replace_frames(chunks=(33, N_MELS), compression="gzip"), "not the one plain chunk"),
         (_replace_frames(chunks=(10, N_MELS)), "not the one plain chunk"),
-        (_replace_frames(chunks=(33, N_MELS), dtype=">f2"), "instead of little-endian"),
-        (_replace_frames(chunks=(33, N_MELS), dtype="f8"), "cannot be read .*float16 or float32"),
+        (_replace_frames(chunks=(33, N_MELS), dtype=">f2"), r"/frames is >f2\(33, 6\) instead of <f2\(33, 6\)"),
+        (_replace_frames(chunks=(33, N_MELS), dtype="f8"), "/frames is <f8"),
     ],
 )
-def test_a_shard_that_was_sealed_wrong_is_found(shard: Path, change: Callable[[h5py.File], None], message: str) -> None:
+def test_a_shard_whose_hdf5_says_other_things_is_found(
+    shard: Path, change: Callable[[h5py.File], None], message: str
+) -> None:
     tamper(shard, change)
     with pytest.raises(IntegrityError, match=message):
         check_shard(shard)
 
 
-def test_frames_that_are_not_finite_are_found(shard: Path) -> None:
-    def change(h5: h5py.File) -> None:
-        frames = h5["frames"][3:7]
-        frames[1, 2] = np.inf
-        h5["frames"][3:7] = frames
-        h5["clips/crc32"][1] = zlib.crc32(frames.tobytes())
+def _replace_column(name: str, row: int, value: Any) -> Callable[[Rows], Rows]:
+    def change(rows: Rows) -> Rows:
+        column = getattr(rows, name).copy()
+        column[row] = value
+        return replace(rows, **{name: column})
 
-    tamper(shard, change)
+    return change
+
+
+def _move_problem(rows: Rows) -> Rows:
+    ends = rows.problems.ends.copy()
+    ends[5] = ends[6]
+    return replace(rows, problems=Texts(rows.problems.data, ends))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_replace_column("crc32", 2, 1), "the frames of 1 of its 7 clips do not match their CRC-32: '002.wav'"),
+        (_replace_column("stop", 6, 34), "do not tile the 33 rows"),
+        (_replace_column("stop", 2, 40), "do not tile"),
+        (_replace_column("stop", 0, -1), "do not tile"),
+        (_move_problem, "both frames and a problem, or neither"),
+    ],
+)
+def test_an_index_that_was_sealed_wrong_is_found(shard: Path, change: Callable[[Rows], Rows], message: str) -> None:
+    tamper_index(shard, change)
+    with pytest.raises(IntegrityError, match=message):
+        check_shard(shard)
+
+
+def test_rows_that_are_not_sorted_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cache.writer.sorted", lambda rows, **_: list(rows)[::-1], raising=False)
+    monkeypatch.setattr("cache.writer.list", lambda keys: list(keys)[::-1], raising=False)
+    with pytest.raises(IntegrityError, match="not sorted by name and digest"):
+        write(tmp_path, make_rows(3))
+
+
+def test_frames_that_are_not_finite_are_found(shard: Path) -> None:
+    block, data = user_block(shard), bytearray(shard.read_bytes())
+    first, last = block.frames_offset + 3 * 2 * N_MELS, block.frames_offset + 7 * 2 * N_MELS
+    data[first + 8 : first + 10] = np.float16("inf").tobytes()
+    shard.write_bytes(data)
+    reseal(shard)
+    tamper_index(shard, _replace_column("crc32", 1, zlib.crc32(data[first:last])))
     with pytest.raises(IntegrityError, match=r"of 1 of its 7 clips hold values that are not finite: '001.wav'"):
         check_shard(shard)
 
@@ -205,7 +249,9 @@ def test_the_hash_of_all_is_checked_on_its_own(shard: Path) -> None:
 
 
 def test_frames_elsewhere_than_the_block_says_are_found(shard: Path) -> None:
-    reseal(shard, frames_offset=user_block(shard).frames_offset - 2)
+    block, data = user_block(shard), shard.read_bytes()
+    shard.write_bytes(data[: block.frames_offset] + bytes(64) + data[block.frames_offset :])
+    reseal(shard, frames_offset=block.frames_offset + 64)
     with pytest.raises(IntegrityError, match="not the one plain chunk"):
         check_shard(shard)
 

@@ -27,12 +27,13 @@ from cache.layout import (
 
 SIZES = st.integers(1, 2**40)
 HASHES = st.binary(min_size=32, max_size=32)
-BLOCK = UserBlock("shard-0000-0123456789abcdef.h5", 5000, 1000, 4000, bytes(range(32)), bytes(32))
+BLOCK = UserBlock("shard-0000-0123456789abcdef.h5", 5000, 1000, 4000, 600, 300, bytes(range(32)), bytes(32))
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=32), SIZES, SIZES, HASHES)
 def test_a_user_block_comes_back(name: str, offset: int, frames_bytes: int, sha: bytes) -> None:
-    block = UserBlock(name, offset + 512 + frames_bytes, offset + 512, frames_bytes, sha, sha[::-1])
+    end = offset + 512 + frames_bytes
+    block = UserBlock(name, end, offset + 512, frames_bytes, 512, min(offset, 99), sha, sha[::-1])
     data = block.pack()
     assert len(data) == USER_BLOCK_BYTES
     assert UserBlock.unpack(data) == block
@@ -50,12 +51,21 @@ def test_every_flipped_bit_of_the_user_block_is_found() -> None:
 def test_another_format_version_is_named() -> None:
     body = bytearray(BLOCK.pack()[:-4])
     body[8] = 7
-    with pytest.raises(IntegrityError, match="format version 7; this earmark reads 1"):
+    with pytest.raises(IntegrityError, match="format version 7; this earmark reads 2"):
         UserBlock.unpack(bytes(body) + zlib.crc32(body).to_bytes(4, "little"))
 
 
-@pytest.mark.parametrize("changes", [{"frames_offset": 100}, {"frames_bytes": 4001}, {"frames_offset": 1001}])
-def test_frames_outside_the_file_are_refused(changes: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"frames_offset": 100},
+        {"frames_bytes": 4001},
+        {"frames_offset": 1001},
+        {"index_offset": 511},
+        {"index_bytes": 4401},
+    ],
+)
+def test_frames_and_an_index_outside_the_file_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(IntegrityError, match="do not lie within the 5000"):
         UserBlock.unpack(replace(BLOCK, **changes).pack())
 

@@ -63,7 +63,7 @@ def test_plain_h5py_and_the_reader_read_what_was_written(
             assert (os.fsdecode(name), problem.decode(), seconds) == (row.name, row.problem, row.seconds)
             assert crc == zlib.crc32(frames.tobytes())
     reader = open_store(folder)
-    featurized = [row for row in rows if row.frames is not None]
+    featurized = sorted((row for row in rows if row.frames is not None), key=lambda row: os.fsencode(row.name))
     assert list(reader.keys) == keys_of(featurized)
     assert reader.seconds.tolist() == [row.seconds for row in featurized]
     for row, frames in zip(featurized, reader, strict=True):
@@ -78,7 +78,7 @@ def test_the_file_is_laid_out_as_promised(tmp_path: Path) -> None:
     record = write(tmp_path / "lh-0123abcd", rows)
     with h5py.File(record.path, "r") as h5:
         assert h5.userblock_size == 512
-        assert set(h5) == {"clips", "frames"}
+        assert set(h5) == {"clips", "frames", "index"}
         frames, clips = h5["frames"], h5["clips"]
         assert frames.chunks == frames.shape == (3 + 4 + 5, N_MELS)
         assert frames.compression is None
@@ -86,7 +86,7 @@ def test_the_file_is_laid_out_as_promised(tmp_path: Path) -> None:
         assert frames.id.get_num_chunks() == 1
         assert frames.dtype == np.dtype("<f2")
         assert dict(h5.attrs) == {
-            "format_version": 1,
+            "format_version": 2,
             "mode": "lh",
             "fingerprint": "0123abcd",
             "settings": '{"hop": 882, "name": "lh"}',

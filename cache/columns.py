@@ -1,0 +1,175 @@
+"""The rows of shards as columns: a few arrays, whatever the number of clips.
+
+Conventions
+-----------
+Text is kept as UTF-8 in one run of bytes, with the end of each piece. :func:`pack_index` turns a shard's rows and its
+header into the bytes of ``/index``, :func:`unpack_index` turns them back; the arrays are little-endian, each begins at
+a multiple of 8 bytes.
+"""
+
+import json
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from cache.errors import IntegrityError
+
+_LENGTH = struct.Struct("<Q")
+_ALIGNMENT = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """Pieces of UTF-8.
+
+    Attributes
+    ----------
+    data : np.ndarray [shape=(n_bytes,), uint8]
+        All pieces, one after the other.
+    ends : np.ndarray [shape=(n,), int64]
+        Where each piece ends.
+    """
+
+    data: npt.NDArray[np.uint8]
+    ends: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, pieces: Iterable[bytes]) -> Self:
+        """Join pieces."""
+        pieces = list(pieces)
+        ends = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
+        return cls(np.frombuffer(b"".join(pieces), np.uint8), ends)
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, index: int) -> bytes:
+        first = int(self.ends[index - 1]) if index else 0
+        return self.data[first : int(self.ends[index])].tobytes()
+
+    def tolist(self) -> list[bytes]:
+        """Give all pieces."""
+        data, ends = self.data.tobytes(), self.ends.tolist()
+        return [data[first:last] for first, last in zip([0, *ends], ends, strict=False)]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows of one shard, or of several in a row.
+
+    Attributes
+    ----------
+    names : Texts
+        As :func:`cache.layout.encode_name` gives them.
+    problems : Texts
+        Empty for a clip with frames.
+    digests : np.ndarray [shape=(n, 32), uint8]
+        SHA-256 of the sources.
+    stop : np.ndarray [shape=(n,), int64]
+        Where each clip's frames end, counted in rows of its shard's ``/frames``; they begin where the last clip's end.
+    crc32 : np.ndarray [shape=(n,), uint32]
+        Of the frames.
+    seconds : np.ndarray [shape=(n,), float64]
+        Length of the sources.
+    """
+
+    names: Texts
+    problems: Texts
+    digests: npt.NDArray[np.uint8]
+    stop: npt.NDArray[np.int64]
+    crc32: npt.NDArray[np.uint32]
+    seconds: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.stop)
+
+
+def pack_index(header: Mapping[str, Any], rows: Rows) -> bytes:
+    """Give the bytes of ``/index``.
+
+    Parameters
+    ----------
+    header : mapping
+        What JSON can hold.
+    rows : Rows
+    """
+    arrays = [
+        rows.names.ends.astype("<i8"),
+        rows.problems.ends.astype("<i8"),
+        rows.stop.astype("<i8"),
+        rows.seconds.astype("<f8"),
+        rows.digests.astype("u1"),
+        rows.crc32.astype("<u4"),
+        rows.names.data,
+        rows.problems.data,
+    ]
+    text = json.dumps({"n_clips": len(rows), **header}, sort_keys=True, separators=(",", ":")).encode()
+    parts = [_LENGTH.pack(len(text)), _padded(text), *(_padded(array.tobytes()) for array in arrays)]
+    return b"".join(parts)
+
+
+def unpack_index(data: bytes) -> tuple[dict[str, Any], Rows]:
+    """Turn the bytes of ``/index`` back into header and rows.
+
+    Raises
+    ------
+    IntegrityError
+        They are not what :func:`pack_index` gives.
+    """
+    try:
+        (length,) = _LENGTH.unpack_from(data)
+        header = json.loads(data[_LENGTH.size : _LENGTH.size + length])
+        return header, _unpack_rows(data, _LENGTH.size + _rounded(length), header.pop("n_clips"))
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        msg = f"its index cannot be read ({error})"
+        raise IntegrityError(msg) from error
+
+
+def _unpack_rows(data: bytes, offset: int, n_clips: int) -> Rows:
+    def take(dtype: str, count: int) -> npt.NDArray[Any]:
+        nonlocal offset
+        array = np.frombuffer(data, dtype, count, offset)
+        offset += _rounded(array.nbytes)
+        return array
+
+    name_ends, problem_ends, stop = take("<i8", n_clips), take("<i8", n_clips), take("<i8", n_clips)
+    seconds, digests, crc32 = take("<f8", n_clips), take("u1", 32 * n_clips), take("<u4", n_clips)
+    names, problems = (take("u1", _last(ends)) for ends in (name_ends, problem_ends))
+    if offset != len(data):
+        msg = f"{len(data)} bytes instead of {offset}"
+        raise ValueError(msg)
+    return Rows(Texts(names, name_ends), Texts(problems, problem_ends), digests.reshape(-1, 32), stop, crc32, seconds)
+
+
+def _last(ends: npt.NDArray[np.int64]) -> int:
+    """Give the length of all pieces, after checking that the ends rise."""
+    if len(ends) and (ends[0] < 0 or bool((np.diff(ends) < 0).any())):
+        raise ValueError("its texts do not follow each other")
+    return int(ends[-1]) if len(ends) else 0
+
+
+def _rounded(n_bytes: int) -> int:
+    return -(-n_bytes // _ALIGNMENT) * _ALIGNMENT
+
+
+def _padded(data: bytes) -> bytes:
+    return data.ljust(_rounded(len(data)), b"\0")
+
+
+def concatenate(parts: Sequence[Rows]) -> Rows:
+    """Put the rows of several shards one after the other; ``stop`` still counts within each shard."""
+    columns: dict[str, Any] = {}
+    for field in fields(Rows):
+        pieces = [getattr(part, field.name) for part in parts]
+        columns[field.name] = _join_texts(pieces) if field.type is Texts else np.concatenate(pieces)
+    return Rows(**columns)
+
+
+def _join_texts(parts: Sequence[Texts]) -> Texts:
+    before = np.cumsum([0, *(len(part.data) for part in parts)])
+    ends = [part.ends + first for part, first in zip(parts, before.tolist(), strict=False)]
+    return Texts(np.concatenate([part.data for part in parts]), np.concatenate(ends))
