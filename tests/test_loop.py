@@ -2,6 +2,7 @@ import csv
 import dataclasses
 import itertools
 import math
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,15 @@ def test_out_of_fold_probabilities_are_those_of_every_held_clip(learned: tuple[F
     assert not job.scored[job.held].all()  # clips that were not verified are there too
     assert table[list(CLASSES)].sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-7)
     assert table[list(CLASSES)].to_numpy().argmax(axis=1).tolist() == job.labels[job.held].tolist()
+
+
+def test_a_job_travels_to_a_machine_that_shares_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = jobs_of(tmp_path)[0]
+    monkeypatch.setattr("tempfile.mkstemp", lambda **_: pytest.fail("a file of this machine was written"))
+    again = pickle.loads(pickle.dumps(job))
+    assert again.reader.keys == job.reader.keys
+    assert again.title == job.title
+    assert again.labels.tolist() == job.labels.tolist()
 
 
 def test_the_model_file_holds_what_is_needed_to_use_it(learned: tuple[FoldJob, dict[str, Any]]) -> None:

@@ -3,8 +3,8 @@
 Conventions
 -----------
 A window is ``window_frames`` frames of a clip, ``[T, M]``, dB, in the stored type. ``__getitems__`` gathers a whole
-batch from the memory map in one call; no HDF5 handle and no decoded clip is kept, so a dataset pickles to its paths
-and offsets.
+batch from the memory map in one call. No HDF5 handle and no decoded clip is kept; a dataset pickles in a few hundred
+bytes, however many windows it has, for other processes of the same machine.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from cache import StoreReader
 from cache.errors import InputError
+from cache.sharing import SharedArrays
 
 
 def window_starts(
@@ -77,12 +78,22 @@ class WindowDataset(Dataset[tuple[Tensor, int]]):
     """
 
     def __init__(self, reader: StoreReader, clips: Sequence[int], *, window_frames: int, overlap: float) -> None:
+        rows = np.asarray(clips, np.int64)
+        clip, start = window_starts(reader.n_frames[rows], window_frames=window_frames, overlap=overlap)
+        self._attach(reader, SharedArrays({"rows": rows, "clip": clip, "start": start}), window_frames)
+
+    def _attach(self, reader: StoreReader, columns: SharedArrays, window_frames: int) -> None:
         self._reader = reader
-        self._rows = np.asarray(clips, np.int64)
+        self._columns = columns
         self._window_frames = window_frames
-        self.n_clips = len(self._rows)
-        lengths = reader.n_frames[self._rows]
-        self.clip, self._start = window_starts(lengths, window_frames=window_frames, overlap=overlap)
+        self.n_clips = len(columns["rows"])
+        self.clip: NDArray[np.int64] = columns["clip"]
+
+    def __getstate__(self) -> tuple[StoreReader, SharedArrays, int]:
+        return self._reader, self._columns, self._window_frames
+
+    def __setstate__(self, state: tuple[StoreReader, SharedArrays, int]) -> None:
+        self._attach(*state)
 
     def __len__(self) -> int:
         return len(self.clip)
@@ -96,7 +107,7 @@ class WindowDataset(Dataset[tuple[Tensor, int]]):
         """Gather windows [B, T, M] in the stored type, and their clips [B]."""
         chosen = np.asarray(indices, np.int64)
         clip = self.clip[chosen]
-        windows = self._reader.gather(self._rows[clip], self._start[chosen], self._window_frames)
+        windows = self._reader.gather(self._columns["rows"][clip], self._columns["start"][chosen], self._window_frames)
         return torch.from_numpy(windows), torch.from_numpy(clip)
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -31,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from cache import StoreReader
+from cache import StoreReader, open_store
 from cache.errors import EarmarkError, IntegrityError
 from train import augment
 from train.checkpoint import load_last, save_checkpoint, save_last, write_atomically
@@ -94,6 +94,13 @@ class FoldJob:
     seconds_limit: float = math.inf
     fresh: bool = False
     stale_history: float | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A reader pickles for its own machine; a job may go to another that shares the store.
+        return {**self.__dict__, "reader": (self.reader.path, self.reader.keys)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, reader=open_store(*state["reader"]))
 
     @property
     def title(self) -> str:
