@@ -75,13 +75,13 @@ def lay_out(header: Header, rows: Rows) -> Layout:
     """
     image = io.BytesIO()
     index = pack_index({**vars(header), "dtype": header.dtype.name}, rows)
-    # Aligned frames let every row of a usual width begin on a cache line.
+    # Frames that begin on a cache line are numbers at their own alignment, and so are most rows.
     with h5py.File(
         image,
         "w",
         userblock_size=USER_BLOCK_BYTES,
         libver=("earliest", "v108"),
-        alignment_threshold=4096,
+        alignment_threshold=1,
         alignment_interval=_ALIGNMENT_BYTES,
     ) as h5:
         _write_attributes(h5, header)

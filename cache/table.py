@@ -221,6 +221,9 @@ def structure_spans(block: UserBlock) -> list[tuple[int, int]]:
 
 def _check_rows(table: ShardTable) -> None:
     """Check that the rows tile the frames, and that exactly the rows without frames have a problem."""
+    if table.block.frames_offset % table.dtype.itemsize:
+        msg = f"its frames begin at byte {table.block.frames_offset}, which is not a multiple of {table.dtype.itemsize}"
+        raise IntegrityError(msg)
     total = table.block.frames_bytes // (table.n_mels * table.dtype.itemsize)
     lengths = table.stop - table.start
     if (lengths < 0).any() or (table.stop[-1] if len(lengths) else 0) != total:
