@@ -14,7 +14,8 @@ One folder a class
     without a label.
 """
 
-from pathlib import Path, PurePosixPath
+import posixpath
+from pathlib import Path
 
 import pandas as pd
 
@@ -150,7 +151,7 @@ class _Tree:
 
 def _files_around(root: Path, fnames: "pd.Series[str]") -> tuple[dict[str, str], list[str]]:
     """Map names to paths in the folders that the names point to; list the audio in those that hold a listed clip."""
-    parents = sorted({str(PurePosixPath(fname).parent) for fname in fnames})
+    parents = sorted({posixpath.dirname(fname) or "." for fname in fnames})
     listed, paths, audio = set(fnames), dict[str, str](), list[str]()
     for place in (root, root / "audio"):
         for parent in parents:

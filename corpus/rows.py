@@ -9,7 +9,7 @@ at it.
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -202,5 +202,4 @@ def _check_fnames(rows: pd.DataFrame, *, source: str) -> None:
 
 def _is_plain_relative(fname: str) -> bool:
     """Tell whether a name is the only spelling of a path below the folder it is taken from."""
-    path = PurePosixPath(fname)
-    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and str(path) == fname
+    return not {"", ".", ".."}.intersection(fname.split("/"))
