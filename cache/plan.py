@@ -67,13 +67,8 @@ def decide(wanted: Sequence[Key], index: StoreIndex) -> list[Decision]:
         As long as ``wanted``. ``done``: the clip has a row, with frames or with a problem; ``stale``: its name has
         rows, but only of other source bytes; ``missing``: its name is unknown.
     """
-    return [_decide(key, index) for key in wanted]
-
-
-def _decide(key: Key, index: StoreIndex) -> Decision:
-    if key in index.by_key:
-        return "done"
-    return "stale" if key.name in index.generations else "missing"
+    rows, generations = index.by_key, index.generations
+    return ["done" if key in rows else "stale" if key.name in generations else "missing" for key in wanted]
 
 
 def plan_shards(wanted: Sequence[Key], index: StoreIndex, *, clips_per_shard: int) -> list[ShardPlan]:

@@ -39,7 +39,7 @@ from featurize.jobs import Backend, run_tasks
 from featurize.logmel import log_mel
 from featurize.modes import FeatureMode
 from featurize.notes import explain
-from featurize.sources import Progress, Source, look_at_all
+from featurize.sources import Progress, Source, look_at_all, measure_all
 
 _PROBES = 8  # clips that --dry-run times
 
@@ -105,9 +105,10 @@ class FeaturizePlan:
 
 @dataclass(frozen=True)
 class ShardTask:
-    """One unit of work: the sources of a shard, and the modes that lack it."""
+    """One unit of work: the sources of a shard, the seconds their headers tell, and the modes that lack it."""
 
     sources: tuple[Source, ...]
+    seconds: tuple[float, ...]
     outputs: tuple[tuple[FeatureMode, str, ShardPlan], ...]
     max_clip_minutes: float
 
@@ -233,11 +234,12 @@ class Featurizer:
             kept[mode.name] = sum(not self._problem(row) for row in rows)
             for shard in shards:
                 shared.setdefault(shard.keys, []).append((mode, str(folder.absolute()), shard))
-        tasks = [
-            ShardTask(tuple(by_key[key] for key in keys), tuple(outputs), self._limit_minutes)
-            for keys, outputs in shared.items()
-        ]
+        tasks = [self._task([by_key[key] for key in keys], outputs) for keys, outputs in shared.items()]
         return tasks, todo, kept, notes
+
+    def _task(self, sources: list[Source], outputs: Sequence[tuple[FeatureMode, str, ShardPlan]]) -> ShardTask:
+        seconds = measure_all(sources, jobs=self.jobs)
+        return ShardTask(tuple(sources), tuple(seconds), tuple(outputs), self._limit_minutes)
 
     @property
     def _limit_minutes(self) -> float:
@@ -272,22 +274,25 @@ class Featurizer:
 
     def _estimate_seconds(self, tasks: list[ShardTask]) -> float:
         """Time a few clips and scale by the length of all."""
-        pairs = [
-            (source, task) for task in tasks for source in task.sources if source.seconds <= self._limit_minutes * 60
+        clips = [
+            (source, seconds, task)
+            for task in tasks
+            for source, seconds in zip(task.sources, task.seconds, strict=True)
+            if seconds <= self._limit_minutes * 60
         ]
-        if not pairs:
+        if not clips:
             return 0.0
-        probes = pairs[:: -(-len(pairs) // _PROBES)]
+        probes = clips[:: -(-len(clips) // _PROBES)]
         _time_clips(probes[:1])  # pays for compilation
         spent = _time_clips(probes)
-        length = sum(max(source.seconds, 0.1) for source, _ in probes)
-        total = sum(max(source.seconds, 0.1) for source, _ in pairs)
+        length = sum(max(seconds, 0.1) for _, seconds, _ in probes)
+        total = sum(max(seconds, 0.1) for _, seconds, _ in clips)
         return spent * total / length / min(self.jobs, len(tasks))
 
 
-def _time_clips(pairs: Sequence[tuple[Source, ShardTask]]) -> float:
+def _time_clips(clips: Sequence[tuple[Source, float, ShardTask]]) -> float:
     start = time.perf_counter()
-    for source, task in pairs:
+    for source, _, task in clips:
         _clip_rows(source, [mode for mode, _, _ in task.outputs], task.max_clip_minutes)
     return time.perf_counter() - start
 
@@ -319,7 +324,7 @@ def _estimate_bytes(tasks: Iterable[ShardTask]) -> int:
     for task in tasks:
         for mode, _, _ in task.outputs:
             limit = task.max_clip_minutes * 60
-            frames = sum(mode.n_frames(source.seconds) for source in task.sources if source.seconds <= limit)
+            frames = sum(mode.n_frames(seconds) for seconds in task.seconds if seconds <= limit)
             total += frames * mode.n_mels * np.dtype(mode.dtype).itemsize + 400 * len(task.sources) + 16_384
     return total
 

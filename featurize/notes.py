@@ -35,7 +35,8 @@ def explain(
     names = {key.name for key in wanted}
     if names.isdisjoint(index.by_name):
         return list(_other_settings(folder, mode, names))
-    before, now = decide(wanted, index), decide(wanted, forgiving)
+    before = decide(wanted, index)
+    now = before if forgiving is index else decide(wanted, forgiving)
     changed = [key.name for key, decision in zip(wanted, before, strict=True) if decision == "stale"]
     let_in = [key.name for key, was, is_ in zip(wanted, before, now, strict=True) if is_ == "stale" != was]
     notes = [f"{_count(changed)} changed: {_some(changed)}"] if changed else []

@@ -11,12 +11,18 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pandas as pd
 import soundfile
 
 from cache import Key
 from featurize.audio import open_regular
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+_PIECE_BYTES = 1 << 18  # files up to this size are read in one piece
+_SLICE = 16  # files that a thread takes at once
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage's name, the clips done, and all clips."""
@@ -36,8 +42,6 @@ class Source:
         SHA-256 of the bytes, hex; empty where the file cannot be read.
     stamp : tuple of int
         Inode, size and time of change in ns.
-    seconds : float
-        Length that the header tells; 0 where it tells none.
     problem : str
         Why the file cannot be read, else empty.
     """
@@ -46,7 +50,6 @@ class Source:
     path: str
     digest: str
     stamp: tuple[int, int, int]
-    seconds: float
     problem: str = ""
 
     @property
@@ -67,18 +70,22 @@ def _stamp(status: os.stat_result) -> tuple[int, int, int]:
 
 
 def look(name: str, path: str) -> Source:
-    """Read a file once: digest its bytes, and ask its header for its length."""
+    """Read a file once and digest its bytes."""
     path = os.path.abspath(path)  # a worker may run in another folder
     try:
         with open_regular(path) as file:
-            stamp = _stamp(os.fstat(file.fileno()))
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            status = os.fstat(file.fileno())
+            if status.st_size > _PIECE_BYTES:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            else:  # a quarter of the time, where there are many small files
+                digest = hashlib.sha256(file.readall()).hexdigest()
     except OSError as error:
-        return Source(name, path, "", (0, 0, 0), 0.0, f"cannot be read: {error.strerror or error}")
-    return Source(name, path, digest, stamp, _header_seconds(path))
+        return Source(name, path, "", (0, 0, 0), f"cannot be read: {error.strerror or error}")
+    return Source(name, path, digest, _stamp(status))
 
 
-def _header_seconds(path: str) -> float:
+def header_seconds(path: str) -> float:
+    """Return the length that a file's header tells; 0 where it tells none."""
     try:
         # Bytes, because soundfile cannot encode a path that is not UTF-8.
         info = soundfile.info(os.fsencode(path))
@@ -89,16 +96,26 @@ def _header_seconds(path: str) -> float:
 
 
 def look_at_all(clips: pd.DataFrame, *, jobs: int, progress: Progress | None = None) -> list[Source]:
-    """Look at every clip's file, in the clip table's order.
+    """Look at every clip's file, in the clip table's order."""
+    pairs = list(zip(clips["fname"].tolist(), clips["path"].tolist(), strict=True))
+    return _in_threads(lambda pair: look(*pair), pairs, jobs=jobs, stage="check", progress=progress)
 
-    Threads do: reading and hashing release the interpreter's lock.
-    """
-    names: Sequence[str] = clips["fname"].tolist()
-    paths: Sequence[str] = clips["path"].tolist()
-    sources: list[Source] = []
+
+def measure_all(sources: Sequence[Source], *, jobs: int, progress: Progress | None = None) -> list[float]:
+    """Ask the header of every source for its length, in seconds."""
+    paths = [source.path for source in sources]
+    return _in_threads(header_seconds, paths, jobs=jobs, stage="measure", progress=progress)
+
+
+def _in_threads(
+    function: Callable[[Item], Result], items: Sequence[Item], *, jobs: int, stage: str, progress: Progress | None
+) -> list[Result]:
+    """Call a function that reads a file for each item; reading and hashing release the interpreter's lock."""
+    slices = [items[first : first + _SLICE] for first in range(0, len(items), _SLICE)]
+    results: list[Result] = []
     with ThreadPoolExecutor(jobs) as pool:
-        for source in pool.map(look, names, paths):
-            sources.append(source)
+        for part in pool.map(lambda part: [function(item) for item in part], slices):
+            results += part
             if progress:
-                progress("check", len(sources), len(names))
-    return sources
+                progress(stage, len(results), len(items))
+    return results
