@@ -904,20 +904,21 @@ def predict(corpus: Path, modes: tuple[str, ...], strict: bool, as_json: bool, *
       cli predict data
       cli predict --run notebook --out sub.csv --probabilities p.csv
     """
-    from corpus.tables import read_corpus
+    from corpus.tables import competition_layout, read_corpus
     from infer.submission import check_against_sample, to_submission, write_csv
 
     start = time.monotonic()
     _check_outputs(settings["out"], settings["probabilities"])
     clips = read_corpus(corpus)
-    clips = clips[clips["split"] == "test"]
+    clips = clips[clips["split"] == "test"]  # its attributes stay
     with progress_bars() as bars:
         table, models, quarantined = _predict(clips, modes, bars, settings)
     if settings["probabilities"]:
         write_csv(table, settings["probabilities"])
     submission = to_submission(table)
     sample = corpus / "sample_submission.csv"
-    if sample.exists():
+    # Elsewhere a sample tells the order of the clips it names, and need not name all.
+    if competition_layout(clips) and sample.exists():
         check_against_sample(submission, sample)
     write_csv(submission, settings["out"])
     seconds = round(time.monotonic() - start, 2)

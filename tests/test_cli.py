@@ -316,6 +316,16 @@ class TestTrainPredictEvaluate:
         assert "hum-10.wav" in pd.read_csv("submission.csv")["fname"].tolist()
         run("predict", copy, *places, "--strict", exit_code=3)
 
+    def test_a_sample_of_some_test_clips_tells_their_order_only(self, trained, shared_corpus, tmp_path):
+        _, places, _ = trained
+        copy = tmp_path / "copy"
+        shutil.copytree(shared_corpus, copy)
+        (copy / "sample_submission.csv").write_text("fname,label\npips-11.wav,\nhum-10.wav,\n")
+        run("predict", copy, *places)
+        names = pd.read_csv("submission.csv")["fname"].tolist()
+        assert names[:2] == ["pips-11.wav", "hum-10.wav"]
+        assert len(names) == 6
+
     def test_the_lines_of_the_card(self, corpus):
         run("featurize", "--mode", "lh", "--jobs", 1)
         run("train", "--fold", 3, "--epochs", 1)
