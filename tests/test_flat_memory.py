@@ -1,8 +1,8 @@
 """Epoch after epoch, no process keeps anything of what it read.
 
-Of a worker its private memory is measured, the pages that it alone has: a page that a fork shares with its parent until
-one of the two writes to it counts from then on. Of the parent all anonymous memory is, shared with forks or not: what it
-writes to after a fork is its own business. The mapped shards and the batches in shared memory are in neither.
+Of a worker its private memory is measured, the pages that it alone has: a page that a fork shares with its parent
+counts from when one of the two writes to it. Of the parent it is all anonymous memory, shared with forks or not: what
+it writes to after a fork is no growth. The mapped shards and the batches in shared memory are in neither.
 """
 
 import gc

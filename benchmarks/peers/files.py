@@ -74,8 +74,17 @@ def write_store(folder: Path, clips: NDArray[np.float16], shard_clips: int) -> N
     for first in range(0, len(rows), shard_clips):
         chosen = rows[first : first + shard_clips]
         plan = ShardPlan.of(row.key for row in chosen)
-        features = {"mode": "lh", "fingerprint": "benchmark", "n_mels": N_MELS, "dtype": "float16"}
-        write_shard(folder, plan, chosen, settings={}, versions={}, **features)
+        write_shard(
+            folder,
+            plan,
+            chosen,
+            settings={},
+            fingerprint="benchmark",
+            mode="lh",
+            versions={},
+            n_mels=N_MELS,
+            dtype="float16",
+        )
 
 
 def write_tars(folder: Path, clips: NDArray[np.float16], shard_clips: int) -> None:

@@ -39,11 +39,14 @@ class Way:
         Read these clips, one after the other or at once; ``single`` gives the last one.
     prepare : callable
         What to do before a turn, outside the time.
+    check : callable or None
+        Compare these clips with their CRC-32, once more.
     """
 
     single: Read | None = None
     batch: Read | None = None
     prepare: Callable[[], Any] = int
+    check: Read | None = None
 
 
 def copied(get: Callable[[int], Any]) -> Read:
@@ -87,9 +90,15 @@ def filled(get: Callable[[int], Any]) -> Read:
 
 def open_reader(folder: Path) -> Way:
     reader = open_store(folder / STORE)
+
+    def check(clips: Clips) -> None:
+        for clip in clips.tolist():
+            reader.verify_clip(clip)
+
     return Way(
         copied(reader.__getitem__),
         lambda clips: reader.gather(clips, np.zeros(len(clips), np.int64), N_FRAMES),
+        check=check,
     )
 
 
@@ -110,7 +119,7 @@ def open_npy(folder: Path) -> Way:
 def shard_places(folder: Path) -> tuple[list[Path], list[tuple[int, int]]]:
     """Give the shards, and of each clip its shard and first row, as anyone with h5py finds them."""
     paths = sorted((folder / STORE).glob("*.h5"))
-    places = {}
+    places: dict[bytes, tuple[int, int]] = {}
     for shard, path in enumerate(paths):
         with h5py.File(path) as h5:
             starts = h5["clips/start"][:].tolist()
