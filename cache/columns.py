@@ -9,8 +9,10 @@ a multiple of 8 bytes.
 
 import json
 import struct
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import chain, pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +20,7 @@ import numpy.typing as npt
 
 from cache.errors import IntegrityError
 
+_NUMBERS = {"digests": np.uint8, "stop": np.int64, "crc32": np.uint32, "seconds": np.float64}
 _LENGTH = struct.Struct("<Q")
 _ALIGNMENT = 8
 
@@ -53,8 +56,8 @@ class Texts:
 
     def tolist(self) -> list[bytes]:
         """Give all pieces."""
-        data, ends = self.data.tobytes(), self.ends.tolist()
-        return [data[first:last] for first, last in zip([0, *ends], ends, strict=False)]
+        data, ends = self.data.tobytes(), chain([0], self.ends.tolist())
+        return [data[first:last] for first, last in pairwise(ends)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,16 +163,22 @@ def _padded(data: bytes) -> bytes:
     return data.ljust(_rounded(len(data)), b"\0")
 
 
-def concatenate(parts: Sequence[Rows]) -> Rows:
-    """Put the rows of several shards one after the other; ``stop`` still counts within each shard."""
-    columns: dict[str, Any] = {}
-    for field in fields(Rows):
-        pieces = [getattr(part, field.name) for part in parts]
-        columns[field.name] = _join_texts(pieces) if field.type is Texts else np.concatenate(pieces)
-    return Rows(**columns)
+def concatenate(parts: Iterable[Rows]) -> Rows:
+    """Put the rows of several shards one after the other; ``stop`` still counts within each shard.
 
-
-def _join_texts(parts: Sequence[Texts]) -> Texts:
-    before = np.cumsum([0, *(len(part.data) for part in parts)])
-    ends = [part.ends + first for part, first in zip(parts, before.tolist(), strict=False)]
-    return Texts(np.concatenate([part.data for part in parts]), np.concatenate(ends))
+    A part is let go of before the next one is asked for.
+    """
+    columns: dict[str, bytearray] = defaultdict(bytearray)
+    for part in parts:
+        for text in ("names", "problems"):
+            texts = getattr(part, text)
+            columns[f"{text} ends"] += (texts.ends + len(columns[text])).tobytes()
+            columns[text] += texts.data.tobytes()
+        for name in _NUMBERS:
+            columns[name] += getattr(part, name).tobytes()
+    arrays: dict[str, Any] = {name: np.frombuffer(columns[name], dtype) for name, dtype in _NUMBERS.items()}
+    arrays["digests"] = arrays["digests"].reshape(-1, 32)
+    for name in ("names", "problems"):
+        ends = np.frombuffer(columns[f"{name} ends"], np.int64)
+        arrays[name] = Texts(np.frombuffer(columns[name], np.uint8), ends)
+    return Rows(**arrays)

@@ -145,8 +145,9 @@ def check_hdf5(table: ShardTable) -> None:
         that lie elsewhere, or other values than the bytes hold.
     """
     try:
-        # Without chunk cache a handle costs no megabytes.
-        with h5py.File(table.path, "r", locking=False, rdcc_nbytes=0) as h5:
+        # Through a file object HDF5 takes no lock, whatever the environment says, and does not mind other handles on
+        # the file. Without chunk cache a handle costs no megabytes.
+        with table.path.open("rb") as file, h5py.File(file, "r", rdcc_nbytes=0) as h5:
             _check_attributes(dict(h5.attrs), table)
             _check_clips(h5["clips"], table)
             _check_frames_place(h5["frames"], table)

@@ -27,6 +27,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
 _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
 class FrameMap:
@@ -81,6 +82,14 @@ class FrameMap:
             self._run.map(self.first[file] - lead, length + lead, descriptor, offset - lead)
         self._mapped[file] = True
 
+    def will_need(self, first: int, last: int) -> None:
+        """Let the system begin to read mapped bytes that are going to be read.
+
+        A page that is touched unread is waited for, and of random reads the system soon reads no more than that page:
+        a clip of 51 kB in 13 waits, instead of all clips of a batch at once.
+        """
+        self._run.will_need(first - first % mmap.PAGESIZE, last)
+
 
 class _Run:
     """Reserved addresses, given back when nothing refers to them any more."""
@@ -101,6 +110,10 @@ class _Run:
 
     def map(self, first: int, n_bytes: int, descriptor: int, offset: int) -> None:
         _mmap((self._address or 0) + first, n_bytes, mmap.PROT_READ, mmap.MAP_SHARED | _MAP_FIXED, descriptor, offset)
+
+    def will_need(self, first: int, last: int) -> None:
+        # Advice: where the system cannot follow it, reading is slow and right.
+        _libc.madvise((self._address or 0) + first, last - first, mmap.MADV_WILLNEED)
 
     def __del__(self) -> None:
         if self._address is not None:
