@@ -1,4 +1,5 @@
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,15 @@ def test_a_clip_shorter_than_a_window_is_refused() -> None:
 # --- the dataset ---------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(params=[1, 2])
+def _threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("_threads")
 def test_windows_are_slices_of_the_stored_clips(reader: StoreReader, dataset: WindowDataset) -> None:
     windows, clips = dataset.__getitems__(range(len(dataset)))
     assert windows.dtype == torch.float16

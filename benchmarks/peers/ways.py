@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from cache import open_store
 from peers.files import N_FRAMES, N_MELS, NPY, PLAIN, SHARDED, STORE, TARS, ZARR, peer
+from train.dataset import WindowDataset
 
-READER, MEMMAP, COPY = "this reader", "numpy.memmap", "memory, copied"
+THREADS = torch.get_num_threads()
+READER, DATASET, MEMMAP, COPY = "this reader", "this reader, in train.dataset", "numpy.memmap", "memory, copied"
 KEPT, KEPT_FANCY, PER_ITEM = "h5py, kept handle", "h5py, kept handle, one index", "h5py, opened per item"
 WEBDATASET = "WebDataset, sequential"
 SHAPE = (N_FRAMES, N_MELS)
@@ -101,6 +103,13 @@ def open_reader(folder: Path) -> Way:
         lambda clips: reader.gather(clips, np.zeros(len(clips), np.int64), N_FRAMES),
         check=check,
     )
+
+
+def open_dataset(folder: Path) -> Way:
+    """Open what training reads: torch's threads, where there are several, gather through the reader's map."""
+    reader = open_store(folder / STORE)
+    dataset = WindowDataset(reader, range(len(reader)), window_frames=N_FRAMES, overlap=0.1)
+    return Way(batch=lambda clips: dataset.__getitems__(clips)[0], prepare=lambda: torch.set_num_threads(THREADS))
 
 
 def open_memmap(folder: Path) -> Way:
@@ -201,14 +210,14 @@ def open_webdataset(folder: Path) -> Way:
 
 def memory_ways(clips: NDArray[np.float16]) -> dict[str, Way]:
     """Give the ways to gather from memory, by numpy and by torch."""
-    tensor, threads = torch.from_numpy(clips), torch.get_num_threads()
+    tensor = torch.from_numpy(clips)
     ways = {
         COPY: Way(copied(clips.__getitem__), filled(clips.__getitem__)),
         "numpy.take": Way(batch=lambda which: np.take(clips, which, axis=0)),
         "numpy index": Way(batch=lambda which: clips[which]),
         "numpy.stack": Way(batch=stacked(clips.__getitem__)),
     }
-    for number in sorted({threads, 1}):
+    for number in sorted({THREADS, 1}):
         called = f"{number} thread" + ("s" if number > 1 else "")
 
         def prepare(number: int = number) -> None:
@@ -223,6 +232,7 @@ def memory_ways(clips: NDArray[np.float16]) -> dict[str, Way]:
 
 FROM_DISK: dict[str, tuple[str, Callable[[Path], Way]]] = {
     READER: (STORE, open_reader),
+    DATASET: (STORE, open_dataset),
     MEMMAP: (PLAIN, open_memmap),
     KEPT: (STORE, open_kept),
     KEPT_FANCY: (STORE, open_kept_fancy),
