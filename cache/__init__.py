@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cache.index import IndexRow, StoreIndex, read_index, scan_index
     from cache.integrity import BadShard, VerifyReport, check_shard, verify_store
     from cache.layout import Key, folder_name
-    from cache.lock import StoreLock
+    from cache.lock import StoreLock, tidy
     from cache.plan import Decision, ShardPlan, decide, plan_shards
     from cache.reader import StoreReader, open_store
     from cache.space import free_space, require_space
@@ -30,7 +30,7 @@ _HOMES = {
     "index": ("IndexRow", "StoreIndex", "read_index", "scan_index"),
     "integrity": ("BadShard", "VerifyReport", "check_shard", "verify_store"),
     "layout": ("Key", "folder_name"),
-    "lock": ("StoreLock",),
+    "lock": ("StoreLock", "tidy"),
     "plan": ("Decision", "ShardPlan", "decide", "plan_shards"),
     "reader": ("StoreReader", "open_store"),
     "space": ("free_space", "require_space"),
@@ -60,6 +60,7 @@ __all__ = [
     "remove_leftovers",
     "require_space",
     "scan_index",
+    "tidy",
     "verify_store",
     "write_shard",
 ]

@@ -3,9 +3,11 @@
 Conventions
 -----------
 The lock is the operating system's, on ``<store>/.lock``: that of a process that died is free by itself. Who holds it
-stands as JSON in ``<store>/.lock.owner``, for people to read; it decides nothing. Readers never lock.
+stands as JSON in ``<store>/.lock.owner``, for people to read; it decides nothing. Readers never lock. Who holds the
+lock clears away what killed runs left behind, on entering and on leaving: an orphaned worker may have written between.
 """
 
+import contextlib
 import json
 import os
 import shlex
@@ -18,7 +20,9 @@ from typing import Self
 
 from filelock import FileLock, Timeout
 
-from cache.errors import InputError, LockedError
+from cache.errors import InputError, LockedError, NoSpaceError
+from cache.space import NO_SPACE_ERRNOS
+from cache.writer import find_leftovers, make_folder, remove_leftovers
 
 _FOREVER = -1.0
 
@@ -39,6 +43,8 @@ class StoreLock:
         On entering: another process holds the lock; it is named.
     InputError
         On entering: the store cannot be written to.
+    NoSpaceError
+        On entering: the disk is full.
     """
 
     def __init__(self, store: str | os.PathLike[str], *, wait: bool = False) -> None:
@@ -50,13 +56,16 @@ class StoreLock:
 
     def __enter__(self) -> Self:
         try:
-            self.store.mkdir(parents=True, exist_ok=True)
+            make_folder(self.store)
             self._lock.acquire(timeout=_FOREVER if self._wait else 0)
-            self._write_owner()
+            self._begin()
         except Timeout as error:
             msg = f"{self.store} is held by {self._owner()}: wait for it to end (cli featurize --wait does)"
             raise LockedError(msg) from error
         except OSError as error:
+            if error.errno in NO_SPACE_ERRNOS:
+                msg = f"no space left in {self.store} ({error.strerror}): make room and run again"
+                raise NoSpaceError(msg) from error
             msg = f"{self.store} cannot be written to ({error.strerror}): give another --store, or make it writable"
             raise InputError(msg) from error
         return self
@@ -64,8 +73,24 @@ class StoreLock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._owner_path.unlink(missing_ok=True)
-        self._lock.release()
+        try:
+            self._clear()
+            self._owner_path.unlink(missing_ok=True)
+        finally:
+            self._lock.release()
+
+    def _begin(self) -> None:
+        try:
+            self._clear()
+            self._write_owner()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _clear(self) -> None:
+        remove_leftovers(self.store)
+        for path in self.store.glob(f"{self._owner_path.name}.*"):
+            path.unlink(missing_ok=True)
 
     def _write_owner(self) -> None:
         owner = {
@@ -80,7 +105,6 @@ class StoreLock:
             os.replace(temp, self._owner_path)
         except BaseException:
             temp.unlink(missing_ok=True)
-            self._lock.release()
             raise
 
     def _owner(self) -> str:
@@ -90,3 +114,16 @@ class StoreLock:
         except (OSError, ValueError, KeyError, TypeError):
             # The owner has just taken the lock, or has just been killed while a child of it lives on.
             return "another process"
+
+
+def tidy(store: str | os.PathLike[str]) -> None:
+    """Clear away what killed runs left in a store, unless a run holds it or it cannot be written to.
+
+    Parameters
+    ----------
+    store : path
+        Need not exist; where nothing is left behind, it is not locked.
+    """
+    if find_leftovers(store) or any(Path(store).glob(".lock.owner*")):
+        with contextlib.suppress(LockedError, InputError, NoSpaceError), StoreLock(store):
+            pass

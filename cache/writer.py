@@ -141,11 +141,28 @@ def write_shard(
     path = Path(folder) / plan.filename
     layout = lay_out(header, _columns(stored))
     with _no_space_named(path.parent):
-        _make_folder(path.parent)
+        make_folder(path.parent)
         n_bytes = _seal(path, layout, stored)
     n_frames = sum(len(row.frames) for row in stored if row.frames is not None)
     problems = tuple((row.name, row.problem) for row in stored if row.frames is None)
     return ShardRecord(path, len(stored), n_frames, n_bytes, problems)
+
+
+def find_leftovers(folder: str | os.PathLike[str]) -> list[Path]:
+    """Find what killed writers left behind, and what is being written.
+
+    Parameters
+    ----------
+    folder : path
+        A mode's folder, or the store that holds the folders of several modes.
+
+    Returns
+    -------
+    list of Path
+        Temporary files.
+    """
+    name = f".shard-*{TEMP_SUFFIX}"
+    return sorted(path for pattern in (name, f"*/{name}") for path in Path(folder).glob(pattern))
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> list[Path]:
@@ -154,17 +171,25 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> list[Path]:
     Parameters
     ----------
     folder : path
-        A mode's folder, under the store's lock: no other run can be writing there.
+        As for :func:`find_leftovers`, under the store's lock: no other run can be writing there.
 
     Returns
     -------
     list of Path
         The removed files.
     """
-    leftovers = sorted(Path(folder).glob(f".shard-*{TEMP_SUFFIX}"))
+    leftovers = find_leftovers(folder)
     for path in leftovers:
         path.unlink(missing_ok=True)
     return leftovers
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, so that they outlast a power cut."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _fsync(folder.parent)
 
 
 def _header(
@@ -285,12 +310,6 @@ def _fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _make_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        _fsync(folder.parent)
 
 
 @contextmanager

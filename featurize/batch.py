@@ -29,8 +29,8 @@ from cache import (
     StoreLock,
     plan_shards,
     read_index,
-    remove_leftovers,
     require_space,
+    tidy,
     write_shard,
 )
 from cache.errors import CorpusError, InputError
@@ -171,7 +171,7 @@ class Featurizer:
     def run(self, clips: pd.DataFrame) -> dict[str, ModeReport]:
         """Compute what is missing, and report each mode.
 
-        Where nothing is missing, the store is neither locked nor written to.
+        Where nothing is missing, the store is neither locked nor written to, unless a killed run left something behind.
 
         Raises
         ------
@@ -190,27 +190,20 @@ class Featurizer:
                 plan = self._plan(plan.sources)  # another run may have written meanwhile
                 require_space(self.store, plan.n_bytes)
                 self._work(plan)
+        else:
+            tidy(self.store)
         return {mode.name: self._report(mode, plan) for mode in self.modes}
 
     def _work(self, plan: FeaturizePlan) -> None:
-        folders = [self.store / mode.folder for mode in self.modes]
         total, done = sum(len(task.sources) for task in plan.tasks), 0
         changed: list[str] = []
-        try:
-            for folder in folders:
-                remove_leftovers(folder)
-            results = run_tasks(make_shard, plan.tasks, jobs=self.jobs, backend=self.backend, scheduler=self.scheduler)
-            with closing(results):
-                for result in results:
-                    done += result.n_clips
-                    changed += result.changed
-                    if self.progress:
-                        self.progress("featurize", done, total)
-        except BaseException:
-            # Workers that were stopped in the middle leave temporary files; they are dead by now.
-            for folder in folders:
-                remove_leftovers(folder)
-            raise
+        results = run_tasks(make_shard, plan.tasks, jobs=self.jobs, backend=self.backend, scheduler=self.scheduler)
+        with closing(results):
+            for result in results:
+                done += result.n_clips
+                changed += result.changed
+                if self.progress:
+                    self.progress("featurize", done, total)
         if changed:
             message = f"{len(changed)} files changed while they were read, such as {changed[0]!r}; run again for them"
             raise CorpusError(message)

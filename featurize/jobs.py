@@ -3,12 +3,16 @@
 Conventions
 -----------
 A task is plain data, and so is what comes back: arrays stay with the worker. Results come in the order of
-finishing. Errors of a single recording are values in the results; an exception ends the run.
+finishing. Errors of a single recording are values in the results; an exception ends the run. Workers on this machine
+die with the process that started them; those of a cluster end the task that they are at.
 """
 
 import contextlib
 import importlib
+import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Literal, TypeVar, cast
 
@@ -17,6 +21,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from cache.errors import EarmarkError, InputError
 
+_WATCH_SECONDS = 0.1
 _DIED = "a worker process died (out of memory, or a crash in a decoder); run again to go on from here"
 
 Backend = Literal["loky", "dask", "ray"]
@@ -100,9 +105,9 @@ def _stream(function: Callable[[Task], Result], tasks: Sequence[Task], jobs: int
 @contextlib.contextmanager
 def _configured(backend: Backend, jobs: int, scheduler: str | None) -> Iterator[None]:
     if backend == "loky":
-        # The parent answers Ctrl-C for all; a worker that answers too prints a traceback.
+        watched = {"initializer": _start_worker, "initargs": (os.getpid(),)}
         try:
-            with joblib.parallel_config("loky", inner_max_num_threads=1, initializer=_ignore_interrupt):
+            with joblib.parallel_config("loky", inner_max_num_threads=1, **watched):
                 yield
         except TerminatedWorkerError as error:
             raise WorkerDiedError(_DIED) from error
@@ -150,8 +155,17 @@ def _dask_backend() -> Any:
     return Backend()
 
 
-def _ignore_interrupt() -> None:
+def _start_worker(parent: int) -> None:
+    # The parent answers Ctrl-C for all; a worker that answers too prints a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+
+
+def _die_with(parent: int) -> None:
+    """End this process soon after its parent was killed: loky's workers would do the tasks in the queue, then idle."""
+    while os.getppid() == parent:
+        time.sleep(_WATCH_SECONDS)
+    os._exit(1)
 
 
 def _import(module: str, backend: str) -> Any:
