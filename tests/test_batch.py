@@ -399,6 +399,25 @@ def test_leftovers_of_a_killed_run_are_swept_away(clips: pd.DataFrame, store: Pa
     assert not leftover.exists()
 
 
+@pytest.mark.parametrize("left", [f"x-other/.shard-00.h5.1-2{TEMP_SUFFIX}", ".lock.owner", ".lock.owner.123"])
+def test_a_run_without_work_sweeps_too(clips: pd.DataFrame, store: Path, left: str) -> None:
+    Featurizer(store, [X]).run(clips)
+    before = sorted(path for path in store.rglob("*") if path.is_file())
+    (store / left).parent.mkdir(exist_ok=True)
+    (store / left).write_text("of a killed run")
+    assert Featurizer(store, [X]).run(clips)["x"].kept == 20
+    assert sorted(path for path in store.rglob("*") if path.is_file()) == before
+
+
+def test_a_run_without_work_does_not_mind_that_the_store_is_held(clips: pd.DataFrame, store: Path) -> None:
+    Featurizer(store, [X]).run(clips)
+    with StoreLock(store):
+        being_written = store / X.folder / f".shard-00.h5.1-2{TEMP_SUFFIX}"
+        being_written.touch()
+        assert Featurizer(store, [X]).run(clips)["x"].kept == 20
+        assert being_written.exists()
+
+
 def test_a_dry_run_writes_nothing(clips: pd.DataFrame, store: Path) -> None:
     plan = Featurizer(store, BOTH).plan(clips, time_it=True)
     assert (plan.todo, plan.kept) == ({"lh": 20, "x": 20}, {"lh": 0, "x": 0})

@@ -2,11 +2,13 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from sounds import clip_table, noise, write_sound
 
@@ -90,6 +92,40 @@ def test_a_killed_worker_is_told() -> None:
     with pytest.raises(WorkerDiedError, match=r"a worker process died .*run again to go on from here"):
         list(run_tasks(die_at_three, range(6), jobs=2))
     assert sorted(value for value, _ in run_tasks(square, range(4), jobs=2)) == [0, 1, 4, 9]
+
+
+ORPHANS = """
+import os, sys
+import test_jobs
+from featurize.jobs import run_tasks
+for pid in run_tasks(test_jobs.tell, range(100), jobs=2):
+    print(pid, flush=True)
+"""
+
+
+def tell(number: int) -> int:
+    time.sleep(0 if number < 4 else 600)
+    return os.getpid()
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended; its new parent may not have noticed yet."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_workers_die_with_the_process_that_started_them() -> None:
+    with subprocess.Popen([sys.executable, "-c", ORPHANS], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
+        assert parent.stdout is not None
+        workers = {int(parent.stdout.readline()) for _ in range(4)}
+        assert not any(map(is_gone, workers))
+        parent.kill()
+    end = time.monotonic() + 30  # the tasks in hand last for ten minutes
+    while not all(map(is_gone, workers)):
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(("backend", "package"), [("dask", "distributed"), ("ray", "ray")])

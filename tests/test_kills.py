@@ -5,6 +5,7 @@ processes at a random moment: most often when it has sealed some shards and has 
 next run is waiting for the lock by then, and takes it while orphaned workers are still alive.
 """
 
+import faulthandler
 import os
 import random
 import shutil
@@ -272,6 +273,7 @@ def test_twenty_kills(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_two_hundred_kills(large: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    faulthandler.cancel_dump_traceback_later()
     killer = Killer(large, random.Random(200), jobs=(2,))
     killer.kill_often(200)
     with capsys.disabled():
