@@ -91,15 +91,6 @@ def test_a_second_run_computes_nothing(clips: pd.DataFrame, store: Path, monkeyp
     assert contents(store) == before
 
 
-def test_order_and_number_of_workers_leave_no_trace(clips: pd.DataFrame, tmp_path: Path) -> None:
-    Featurizer(tmp_path / "one", BOTH, jobs=1).run(clips)
-    Featurizer(tmp_path / "two", BOTH, jobs=2).run(clips[::-1].reset_index(drop=True))
-    Featurizer(tmp_path / "apart", [X]).run(clips)
-    Featurizer(tmp_path / "apart", [LH]).run(clips)
-    assert len(contents(tmp_path / "one")) == 4
-    assert contents(tmp_path / "one") == contents(tmp_path / "two") == contents(tmp_path / "apart")
-
-
 def test_workers_need_not_run_in_this_folder(
     clips: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

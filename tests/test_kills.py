@@ -261,6 +261,21 @@ class Killer:
         )
 
 
+def test_a_killed_worker_ends_the_run_and_leaves_nothing_half_done(place: Place) -> None:
+    before = len(place.log())
+    process = place.start(jobs=2)
+    wait_until(lambda: workers_of(process) and place.temporary())
+    workers_of(process)[0].kill()
+    assert process.wait(PATIENCE_SECONDS) == 1
+    told = place.log()[before:]
+    assert told.startswith("Error: a worker process died (out of memory, or a crash in a decoder); run again")
+    assert told.count("\n") == 1
+    place.check_sealed()
+    assert tree(place.store).items() < place.reference.items()
+    place.finish(place.start(jobs=1))
+    place.check_whole()
+
+
 def test_twenty_kills(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     killer = Killer(place, random.Random(20), jobs=(1, 1, 2))
     killer.kill_often(20)

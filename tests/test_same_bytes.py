@@ -44,6 +44,12 @@ def test_any_number_of_workers(clips: pd.DataFrame, tmp_path: Path, undisturbed:
     assert contents(tmp_path) == undisturbed
 
 
+def test_any_order_of_the_clips_and_modes(clips: pd.DataFrame, tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+    Featurizer(tmp_path, [X]).run(clips[::-1].reset_index(drop=True))
+    Featurizer(tmp_path, [LH]).run(clips.sample(frac=1, random_state=1))
+    assert contents(tmp_path) == undisturbed
+
+
 @pytest.fixture
 def tasks(clips: pd.DataFrame, tmp_path: Path) -> list[ShardTask]:
     """The tasks of a run, in an order of their own for each test."""
@@ -65,7 +71,7 @@ def test_any_start_method_and_order(
     assert contents(tmp_path) == undisturbed
 
 
-def test_any_order(tasks: list[ShardTask], tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+def test_any_order_of_the_tasks(tasks: list[ShardTask], tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
     for task in reversed(tasks):
         make_shard(task)
     assert contents(tmp_path) == undisturbed
