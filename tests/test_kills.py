@@ -266,7 +266,7 @@ class Killer:
 def test_a_killed_worker_ends_the_run_and_leaves_nothing_half_done(place: Place) -> None:
     before = len(place.log())
     process = place.start(jobs=2)
-    wait_until(lambda: workers_of(process) and place.temporary())
+    wait_until(place.temporary)
     workers_of(process)[0].kill()
     assert process.wait(PATIENCE_SECONDS) == 1
     told = place.log()[before:]
@@ -278,6 +278,7 @@ def test_a_killed_worker_ends_the_run_and_leaves_nothing_half_done(place: Place)
     place.check_whole()
 
 
+@pytest.mark.timeout(900)
 def test_twenty_kills(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     killer = Killer(place, random.Random(20), jobs=(1, 1, 2))
     killer.kill_often(20)
