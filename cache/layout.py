@@ -253,7 +253,9 @@ class UserBlock:
             msg = f"the user block has {len(data)} bytes instead of {USER_BLOCK_BYTES}"
             raise IntegrityError(msg)
         if not data.startswith(_MAGIC):
-            raise IntegrityError("the user block does not begin with earmark's magic: not a shard, or overwritten")
+            raise IntegrityError(
+                "the user block does not begin with earmark's magic: another kind of file, or overwritten"
+            )
         body, crc = data[: -_CRC.size], _CRC.unpack(data[-_CRC.size :])[0]
         if zlib.crc32(body) != crc:
             raise IntegrityError("the user block does not match its CRC-32")
