@@ -24,9 +24,10 @@ import click
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cache import StoreReader
+    from cache import Key, StoreReader
     from featurize.batch import Featurizer, ModeReport
-    from featurize.modes import FeatureMode
+    from featurize.explain import ModeReason
+    from featurize.modes import Dtype, FeatureMode
     from train.loop import FoldJob
     from train.plan import RunRequest
 
@@ -91,6 +92,7 @@ def _describe(error: OSError) -> tuple[str, int]:
     return f"{where}{error.strerror or error}", code
 
 
+_LISTED = 20  # so many things to remove are shown
 MAX_SEED = 2**32 - 1  # scikit-learn's
 
 
@@ -232,7 +234,11 @@ def store_option(function: Function) -> Function:
 
 def runs_options(function: Function) -> Function:
     """Add ``--runs`` and ``--run``."""
-    function = option("--run", "run_name", metavar="NAME", help="Name of the run.")(function)
+    return runs_option(option("--run", "run_name", metavar="NAME", help="Name of the run.")(function))
+
+
+def runs_option(function: Function) -> Function:
+    """Add ``--runs``."""
     return option(
         "--runs",
         default="runs",
@@ -265,6 +271,17 @@ def _split_modes(_ctx: click.Context, _param: click.Parameter, values: tuple[str
             except InputError as error:
                 raise click.BadParameter(str(error)) from error
     return values
+
+
+def dtype_option(function: Function) -> Function:
+    """Add ``--dtype``."""
+    return option(
+        "--dtype",
+        type=click.Choice(["float16", "float32"]),
+        default="float16",
+        show_default=True,
+        help="Type of the stored numbers.",
+    )(function)
 
 
 def jobs_option(function: Function) -> Function:
@@ -569,13 +586,7 @@ def corpus_info(corpus: Path, as_json: bool) -> None:
 @mode_option
 @store_option
 @parallel_options
-@option(
-    "--dtype",
-    type=click.Choice(["float16", "float32"]),
-    default="float16",
-    show_default=True,
-    help="Type of the stored numbers.",
-)
+@dtype_option
 @option("--dry-run", is_flag=True, help="Print what there is to do, its size and time, and stop.")
 @option("--wait", is_flag=True, help="Wait for another run that holds the store.")
 @option(
@@ -1007,23 +1018,295 @@ def cache() -> None:
 
 @cache.command("info")
 @store_option
+@runs_option
 @common
-def cache_info(store: Path, as_json: bool) -> None:
-    """Say what the store holds.
+def cache_info(store: Path, runs: Path, as_json: bool) -> None:
+    """Say what the store holds, and how much of it is superfluous; end with 4 if a shard is bad.
 
     \b
     Example:
       cli cache info
     """
+    from cache.errors import IntegrityError
     from cache.inventory import take_inventory
+    from cache.prune import plan_prune
+    from featurize.stored import known_fingerprints
 
     modes = take_inventory(store)
-    lines = [
-        f"{row['folder']}: {row['clips']} clips, {row['quarantined']} quarantined, {row['shards']} shards, "
-        f"{human_bytes(row['bytes'])}"
-        for row in modes
+    # A mode's folder alone does not tell what stands beside it.
+    plan = plan_prune(store, known=known_fingerprints(runs)) if modes[0]["folder"] != store.absolute().name else None
+    superfluous = plan.n_bytes if plan else None
+    lines = [line for row in modes for line in _inventory_lines(row)]
+    if plan and plan.removals:
+        lines.append(f"superfluous: up to {human_bytes(plan.n_bytes)}; cli cache prune --dry-run lists it")
+    show({"store": str(store), "modes": modes, "superfluous_bytes": superfluous}, "\n".join(lines), as_json=as_json)
+    if any(row["bad"] for row in modes):
+        raise click.exceptions.Exit(IntegrityError.exit_code)
+
+
+def _inventory_lines(row: Mapping[str, Any]) -> Iterator[str]:
+    from featurize.explain import describe_settings
+
+    yield (
+        f"{row['folder']}: {row['clips']} clips ({human_seconds(row['seconds'])} of audio), {row['quarantined']} "
+        f"quarantined, {row['shards']} shards, {human_bytes(row['bytes'])}"
+    )
+    if row["settings"]:
+        yield f"  {describe_settings(row['settings'])}"
+    for versions in filter(None, row["versions"]):
+        yield f"  computed with {', '.join(f'{name} {version}' for name, version in versions.items())}"
+    if row["superseded"]:
+        yield f"  {row['superseded']} rows superseded by newer ones, {human_bytes(row['superseded_bytes'])}"
+    if row["leftovers"]:
+        yield f"  {len(row['leftovers'])} temporary files, {human_bytes(row['leftover_bytes'])}"
+    for shard in row["bad"]:
+        yield f"  bad: {shard['path']}: {shard['reason']}; run cli cache verify"
+
+
+@cache.command("explain")
+@corpus_argument
+@option("--clip", "clip_names", multiple=True, metavar="NAME", help="Explain this clip; can be given several times.")
+@mode_option
+@store_option
+@dtype_option
+@jobs_option
+@common
+def cache_explain(
+    corpus: Path,
+    clip_names: tuple[str, ...],
+    modes: tuple[str, ...],
+    store: Path,
+    dtype: "Dtype",
+    jobs: int | None,
+    as_json: bool,
+) -> None:
+    """Say in words why clips are done, stale or missing; end with 4 if a shard is bad.
+
+    Compares the files of the corpus, the settings of this version and what the store holds; writes nothing. Without
+    --mode: LH and X.
+
+    \b
+    Example:
+      cli cache explain data
+      cli cache explain data --clip dog-01.wav --mode lh
+    """
+    import dataclasses
+
+    from cache.errors import IntegrityError
+    from corpus.tables import read_corpus
+    from featurize.explain import explain
+    from featurize.jobs import count_jobs
+    from featurize.modes import resolve_modes
+
+    chosen = [dataclasses.replace(mode, dtype=dtype) for mode in resolve_modes(modes or ["all"])]
+    clips = read_corpus(corpus)
+    with progress_bars() as bars:
+        found = explain(store, chosen, clips, names=clip_names, jobs=count_jobs(jobs), progress=bars)
+    named = bool(clip_names)
+    show(_explain_result(found, named=named), _explain_text(found, named=named), as_json=as_json)
+    if any(mode.bad for mode in found):
+        raise click.exceptions.Exit(IntegrityError.exit_code)
+
+
+def _explain_result(found: "Sequence[ModeReason]", *, named: bool) -> dict[str, Any]:
+    """List every clip that was named, or else those that are not done."""
+    modes = {
+        reason.mode.name: {
+            "store": str(reason.folder),
+            "state": reason.state,
+            "clips": reason.n_clips,
+            **{state: reason.counts[state] for state in ("done", "stale", "missing", "quarantined", "gone")},
+            "reasons": reason.reasons,
+        }
+        for reason in found
+    }
+    clips = [
+        {"fname": clip.fname, "mode": clip.mode, "state": clip.state, "reason": clip.text}
+        for reason in found
+        for clip in reason.clips
+        if named or clip.state != "done"
     ]
-    show({"store": str(store), "modes": modes}, "\n".join(lines), as_json=as_json)
+    return {"modes": modes, "clips": clips}
+
+
+def _explain_text(found: "Sequence[ModeReason]", *, named: bool) -> str:
+    lines: list[str] = []
+    for reason in found:
+        name, counts = reason.mode.name, reason.counts
+        if named:
+            lines += [f"{name}: {text}" for text in (*reason.bad, *(clip.text for clip in reason.clips))]
+            continue
+        parts = [f"{counts[state]} {state}" for state in ("stale", "missing", "quarantined") if counts[state]]
+        lines.append(
+            f"{name}: {reason.state}: " + ", ".join([f"{counts['done']} of {reason.n_clips} clips done", *parts])
+        )
+        lines += [f"  {text}" for text in reason.reasons]
+    if any(reason.counts["stale"] or reason.counts["missing"] for reason in found):
+        lines.append("next: cli featurize")
+    return "\n".join(lines)
+
+
+@cache.command("prune")
+@click.argument("corpora", nargs=-1, metavar="[CORPUS]...", envvar="EARMARK_CORPUS", type=click.Path(path_type=Path))
+@store_option
+@runs_option
+@option("--dry-run", is_flag=True, help="List what would go, and stop.")
+@option("--yes", is_flag=True, help="Do not ask.")
+@option("--wait", is_flag=True, help="Wait for another run that holds the store.")
+@jobs_option
+@common
+def cache_prune(
+    corpora: tuple[Path, ...],
+    store: Path,
+    runs: Path,
+    dry_run: bool,
+    yes: bool,
+    wait: bool,
+    jobs: int | None,
+    as_json: bool,
+) -> None:
+    """Remove what nothing refers to, asking first.
+
+    That is: temporary files of killed runs; folders with settings that neither this version nor a run has; rows with a
+    newer one of the same name, unless a CORPUS (data/ where none is given and it is there) has their very file. Bad
+    shards and files of others stay. End trainings that read the store first.
+
+    \b
+    Example:
+      cli cache prune --dry-run
+      cli cache prune data other-data --yes
+    """
+    from cache.inventory import scan_store
+    from cache.prune import plan_prune, prune
+    from featurize.stored import known_fingerprints
+
+    known = known_fingerprints(runs)
+    superseded = {key for folder in scan_store(store) for key in folder.superseded.values()}
+    plan = plan_prune(store, known=known, keep=_keys_in_use(corpora, superseded, jobs))
+    removals = [
+        {"kind": item.kind, "path": str(item.path), "bytes": item.n_bytes, "reason": item.reason}
+        for item in plan.removals
+    ]
+    result: dict[str, Any] = {"store": str(store), "dry_run": dry_run, "removals": removals, "freed_bytes": 0}
+    result["left_alone"] = [{"path": str(path), "reason": reason} for path, reason in plan.left_alone]
+    lines = [
+        f"{item.kind}: {item.path.relative_to(plan.store)}: {human_bytes(item.n_bytes)}: {item.reason}"
+        for item in plan.removals[:_LISTED]
+    ]
+    if len(removals) > _LISTED:
+        lines.append(f"… and {len(removals) - _LISTED} more; --json lists them all")
+    lines += [f"left alone: {path.relative_to(plan.store)}: {reason}" for path, reason in plan.left_alone]
+    lines.append(f"to remove: {len(removals)}, about {human_bytes(plan.n_bytes)}" if removals else "nothing to remove")
+    if dry_run or not removals:
+        show(result, "\n".join(lines), as_json=as_json)
+        return
+    for line in lines:
+        say(line)
+    _confirm(yes, f"Remove this from {store}?")
+    report = prune(plan, wait=wait)
+    result["freed_bytes"] = report.freed_bytes
+    result["left_alone"] = [{"path": str(path), "reason": reason} for path, reason in report.left_alone]
+    for path, reason in report.left_alone[len(plan.left_alone) :]:
+        say(f"left alone: {path.relative_to(plan.store)}: {reason}")
+    show(result, f"freed {human_bytes(report.freed_bytes)}", as_json=as_json)
+
+
+def _keys_in_use(corpora: Sequence[Path], superseded: "set[Key]", jobs: int | None) -> "set[Key]":
+    from corpus.tables import read_corpus
+    from featurize.jobs import count_jobs
+    from featurize.stored import keys_in_use
+
+    found: set[Key] = set()
+    with progress_bars() as bars:
+        # Read even where no row is superseded: a mistyped CORPUS is an error, not an empty one.
+        for corpus in corpora or [path for path in [Path("data")] if path.is_dir()]:
+            clips = read_corpus(corpus)
+            found |= keys_in_use(clips, superseded, jobs=count_jobs(jobs), progress=bars)
+    return found
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()
+
+
+def _confirm(yes: bool, question: str) -> None:
+    if yes:
+        return
+    if not _is_terminal():
+        message = "there is nobody to ask, as standard input is not a terminal: give --yes to remove what is listed"
+        raise click.UsageError(message)
+    if not click.confirm(question, err=True):
+        raise Failure("nothing was removed", 1)
+
+
+@cache.command("pack")
+@click.argument("out", type=click.Path(path_type=Path))
+@mode_option
+@store_option
+@option("--force", is_flag=True, help="Replace the file if it is there.")
+@common
+def cache_pack(out: Path, modes: tuple[str, ...], store: Path, force: bool, as_json: bool) -> None:
+    """Write the store into OUT, one portable HDF5 file, and read it back.
+
+    Any HDF5 program reads the file; cli cache unpack makes the very store of it again. Without --mode: every folder.
+
+    \b
+    Example:
+      cli cache pack features.h5
+      cli cache pack lh.h5 --mode lh
+    """
+    from cache.pack import pack_store
+    from featurize.modes import resolve_modes
+
+    start = time.monotonic()
+    names = [mode.name for mode in resolve_modes(modes)]
+    with progress_bars() as bars:
+        report = pack_store(store, out, modes=names, force=force, progress=bars)
+    seconds = round(time.monotonic() - start, 2)
+    lines = [f"{name}: {row['rows']} clips in {row['shards']} shards" for name, row in report.folders.items()]
+    lines.append(
+        f"{out}: {human_bytes(report.n_bytes)}, read back and equal, {human_seconds(seconds)}; "
+        f"elsewhere: cli cache unpack {out.name}"
+    )
+    result = {"out": str(out), "bytes": report.n_bytes, "folders": report.folders, "seconds": seconds}
+    show(result, "\n".join(lines), as_json=as_json)
+
+
+@cache.command("unpack")
+@click.argument("file", type=click.Path(path_type=Path))
+@store_option
+@option("--wait", is_flag=True, help="Wait for another run that holds the store.")
+@common
+def cache_unpack(file: Path, store: Path, wait: bool, as_json: bool) -> None:
+    """Make a store of FILE again, which cli cache pack wrote.
+
+    Every byte is checked. Whole shards that the store has already are kept.
+
+    \b
+    Example:
+      cli cache unpack features.h5
+    """
+    from cache.unpack import unpack_store
+
+    start = time.monotonic()
+    report = unpack_store(file, store, wait=wait)
+    seconds = round(time.monotonic() - start, 2)
+    different = [str(path) for path in report.different]
+    lines = [f"kept, but not with the bytes that were packed: {path}" for path in different]
+    lines.append(
+        f"{store}: {report.written} shards written ({report.identical} of them byte for byte as packed), "
+        f"{report.kept} kept, {human_seconds(seconds)}; next: cli cache info --store {store}"
+    )
+    result = {
+        "store": str(store),
+        "shards": report.shards,
+        "written": report.written,
+        "identical": report.identical,
+        "kept": report.kept,
+        "different": different,
+        "seconds": seconds,
+    }
+    show(result, "\n".join(lines), as_json=as_json)
 
 
 @cache.command("verify")

@@ -6,6 +6,7 @@ Clips are named, three at most. What is merely missing needs no sentence.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from cache import Key, StoreIndex, decide, scan_index
@@ -14,6 +15,24 @@ from featurize.audio import LIMIT_OPTION
 from featurize.modes import FeatureMode, difference
 
 _NAMED = 3
+
+
+@dataclass(frozen=True)
+class OtherFolder:
+    """Another folder of a mode.
+
+    Parameters
+    ----------
+    path : Path
+    words : str
+        How its settings differ from the mode's.
+    names : frozenset of str
+        The clips that it holds.
+    """
+
+    path: Path
+    words: str
+    names: frozenset[str]
 
 
 def explain(
@@ -34,26 +53,39 @@ def explain(
     """
     names = {key.name for key in wanted}
     if names.isdisjoint(index.by_name):
-        return list(_other_settings(folder, mode, names))
+        return [
+            f"the settings changed ({other.words}): what {other.path.name} holds does not serve"
+            for other in other_folders(folder, mode)
+            if not names.isdisjoint(other.names)
+        ]
     before = decide(wanted, index)
     now = before if forgiving is index else decide(wanted, forgiving)
     changed = [key.name for key, decision in zip(wanted, before, strict=True) if decision == "stale"]
     let_in = [key.name for key, was, is_ in zip(wanted, before, now, strict=True) if is_ == "stale" != was]
-    notes = [f"{_count(changed)} changed: {_some(changed)}"] if changed else []
-    return [*notes, f"{_count(let_in)} been let in by the higher {LIMIT_OPTION}: {_some(let_in)}"] if let_in else notes
+    notes = [f"{_count(changed)} changed: {some(changed)}"] if changed else []
+    return [*notes, f"{_count(let_in)} been let in by the higher {LIMIT_OPTION}: {some(let_in)}"] if let_in else notes
 
 
-def _other_settings(folder: Path, mode: FeatureMode, names: set[str]) -> Iterator[str]:
+def other_folders(folder: Path, mode: FeatureMode) -> Iterator[OtherFolder]:
+    """Yield the folders beside this one that hold the mode's clips in other settings, as far as they can be read.
+
+    Parameters
+    ----------
+    folder : Path
+        The mode's folder.
+    mode : FeatureMode
+    """
     for other in sorted(folder.parent.glob(f"{mode.name}-*")):
         index, _ = scan_index(other)
-        if not names.isdisjoint(index.by_name):
+        if other.name != folder.name and index.rows:
             words = difference(read_table(other / index.rows[0].shard).settings, mode.to_dict())
-            yield f"the settings changed ({words}): what {other.name} holds does not serve"
+            yield OtherFolder(other, words, frozenset(index.by_name))
+
+
+def some(names: Sequence[str]) -> str:
+    """List names, three at most."""
+    return ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
 
 
 def _count(names: list[str]) -> str:
     return "1 clip has" if len(names) == 1 else f"{len(names)} clips have"
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")

@@ -23,9 +23,9 @@ from cache import StoreLock
 CLI = [sys.executable, "-c", "import cli; cli.main()"]
 
 
-def run(*args, exit_code=0):
+def run(*args, exit_code=0, **settings):
     """Run a command in this process."""
-    result = CliRunner().invoke(command_line.cli, [str(arg) for arg in args])
+    result = CliRunner().invoke(command_line.cli, [str(arg) for arg in args], **settings)
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == exit_code, result.output
@@ -90,6 +90,10 @@ class TestEveryCommand:
             "predict",
             "evaluate",
             "cache info",
+            "cache explain",
+            "cache prune",
+            "cache pack",
+            "cache unpack",
             "cache verify",
         }
 
