@@ -1117,6 +1117,7 @@ def _explain_result(found: "Sequence[ModeReason]", *, named: bool) -> dict[str, 
             "clips": reason.n_clips,
             **{state: reason.counts[state] for state in ("done", "stale", "missing", "quarantined", "gone")},
             "reasons": reason.reasons,
+            "bad": reason.bad,
         }
         for reason in found
     }
@@ -1141,7 +1142,9 @@ def _explain_text(found: "Sequence[ModeReason]", *, named: bool) -> str:
             f"{name}: {reason.state}: " + ", ".join([f"{counts['done']} of {reason.n_clips} clips done", *parts])
         )
         lines += [f"  {text}" for text in reason.reasons]
-    if any(reason.counts["stale"] or reason.counts["missing"] for reason in found):
+    if any(reason.bad for reason in found):
+        lines.append("next: cli cache repair")
+    elif any(reason.counts["stale"] or reason.counts["missing"] for reason in found):
         lines.append("next: cli featurize")
     return "\n".join(lines)
 

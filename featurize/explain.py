@@ -23,7 +23,7 @@ from cache.errors import IntegrityError, NotFoundError
 from cache.plan import decide
 from cache.table import read_table
 from featurize.modes import FeatureMode
-from featurize.notes import OtherFolder, other_folders, some
+from featurize.notes import NAMED, OtherFolder, other_folders, some
 from featurize.sources import Progress, Source, header_seconds, look_at_all
 
 _SHOWN_DIGITS = 8
@@ -99,7 +99,14 @@ class ModeReason:
     @property
     def reasons(self) -> list[str]:
         """The sentences that say why, each of them naming three clips at most."""
-        return [*self.bad, *self._settings(), *self._clips()]
+        return [*self._bad(), *self._settings(), *self._clips()]
+
+    def _bad(self) -> Iterator[str]:
+        yield from self.bad[:NAMED]
+        if len(self.bad) > NAMED:
+            yield f"{len(self.bad) - NAMED} more shards cannot be read: cli cache verify names them"
+        if self.bad:
+            yield "clips of shards that cannot be read count as missing"
 
     def _settings(self) -> Iterator[str]:
         if not self.n_rows and not self.bad:

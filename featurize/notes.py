@@ -14,7 +14,8 @@ from cache.table import read_table
 from featurize.audio import LIMIT_OPTION
 from featurize.modes import FeatureMode, difference
 
-_NAMED = 3
+NAMED = 3
+"""So many things are named in a sentence or a list."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def other_folders(folder: Path, mode: FeatureMode) -> Iterator[OtherFolder]:
 
 def some(names: Sequence[str]) -> str:
     """List names, three at most."""
-    return ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+    return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
 
 
 def _count(names: list[str]) -> str:

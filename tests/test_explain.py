@@ -176,6 +176,15 @@ class TestModes:
         found = explained(folder)
         assert (found.state, found.counts["missing"]) == ("damaged", 4 + 1)
         assert found.reasons[0].startswith(f"shard {shard} fails its checks: the bytes outside the frames")
+        assert found.reasons[1] == "clips of shards that cannot be read count as missing"
+
+    def test_of_many_bad_shards_three_are_named(self, folder: Path) -> None:
+        for number in range(5):
+            (folder / "features" / X.folder / f"shard-0000-{number:016d}.h5").write_text("no shard")
+        found = explained(folder)
+        assert [f"{number:016d}.h5 fails" in reason for number, reason in enumerate(found.reasons[:3])] == [True] * 3
+        assert found.reasons[3] == "2 more shards cannot be read: cli cache verify names them"
+        assert len(found.bad) == 5
 
     def test_three_names_a_reason(self, folder: Path) -> None:
         for name in "vwxyz":
@@ -270,6 +279,8 @@ class TestCommands:
         assert f"shard features/{X.folder}/{shard.name} fails its checks" in (
             run("cache", "explain", "--jobs", 1, exit_code=4).stdout
         )
+        assert run("cache", "explain", "--jobs", 1, exit_code=4).stdout.endswith("next: cli cache repair\n")
+        assert len(run_json("cache", "explain", "--jobs", 1, exit_code=4)["modes"]["x"]["bad"]) == 1
         assert f"bad: {shard}: the bytes outside the frames" in run("cache", "info", exit_code=4).stdout
         report = run_json("cache", "info", exit_code=4)
         assert [Path(row["path"]).name for row in report["modes"][0]["bad"]] == [shard.name]
