@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from cache.errors import NoSpaceError
 
+_HUGE_PAGE_BYTES = 1 << 21
 _PROT_NONE = 0  # mmap has no name for it
 _MAP_FIXED = 0x10  # on Linux, macOS and the BSDs
 _FAILED = ctypes.c_void_p(-1).value
@@ -55,10 +56,10 @@ class FrameMap:
         self.first: list[int] = []
         n_bytes = 0
         for offset, length in spans:
-            self.first.append(n_bytes + offset % mmap.PAGESIZE)
-            n_bytes += -(-(offset % mmap.PAGESIZE + length) // mmap.PAGESIZE) * mmap.PAGESIZE
+            self.first.append(n_bytes + offset % _HUGE_PAGE_BYTES)
+            n_bytes += -(-(offset % _HUGE_PAGE_BYTES + length) // _HUGE_PAGE_BYTES) * _HUGE_PAGE_BYTES
         # The array's pages live as long as what is made of it.
-        self._run = _Run(max(n_bytes, mmap.PAGESIZE))
+        self._run = _Run(max(n_bytes, _HUGE_PAGE_BYTES))
 
     def array(self, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
         """Give the whole run as one read-only array ``[n_bytes // itemsize]``."""
@@ -95,25 +96,27 @@ class _Run:
     """Reserved addresses, given back when nothing refers to them any more."""
 
     def __init__(self, n_bytes: int) -> None:
-        self._n_bytes = n_bytes
+        self._n_bytes = n_bytes + _HUGE_PAGE_BYTES
         self._address: int | None = None
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
         try:
-            self._address = _mmap(None, n_bytes, _PROT_NONE, flags, -1, 0)
+            self._address = _mmap(None, self._n_bytes, _PROT_NONE, flags, -1, 0)
         except OSError as error:
             message = f"no {n_bytes / 1e9:,.1f} GB of addresses are to be had ({error.strerror}): raise `ulimit -v`"
             raise NoSpaceError(message) from error
+        self._first = self._address + -self._address % _HUGE_PAGE_BYTES
+        self._length = n_bytes
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
-        return {"shape": (self._n_bytes,), "typestr": "|u1", "data": (self._address, True), "version": 3}
+        return {"shape": (self._length,), "typestr": "|u1", "data": (self._first, True), "version": 3}
 
     def map(self, first: int, n_bytes: int, descriptor: int, offset: int) -> None:
-        _mmap((self._address or 0) + first, n_bytes, mmap.PROT_READ, mmap.MAP_SHARED | _MAP_FIXED, descriptor, offset)
+        _mmap(self._first + first, n_bytes, mmap.PROT_READ, mmap.MAP_SHARED | _MAP_FIXED, descriptor, offset)
 
     def will_need(self, first: int, last: int) -> None:
         # Advice: where the system cannot follow it, reading is slow and right.
-        _libc.madvise((self._address or 0) + first, last - first, mmap.MADV_WILLNEED)
+        _libc.madvise(self._first + first, last - first, mmap.MADV_WILLNEED)
 
     def __del__(self) -> None:
         if self._address is not None:
