@@ -8,6 +8,7 @@
 - :mod:`cache.reader`: frames on the mapped bytes
 - :mod:`cache.integrity`: checking every byte
 - :mod:`cache.lock`, :mod:`cache.space`: one writer a store, and room on the disk
+- :mod:`cache.regular`: opening regular files only
 - :mod:`cache.errors`: what all of earmark raises
 
 The names are offered lazily (PEP 562): a room that needs :mod:`cache.errors` alone does not load HDF5.

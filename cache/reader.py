@@ -25,6 +25,7 @@ from cache.columns import Rows, Texts, concatenate
 from cache.errors import InputError, IntegrityError, NotFoundError
 from cache.layout import SHARD_GLOB, USER_BLOCK_BYTES, Key, UserBlock, decode_name, encode_name
 from cache.mapping import FrameMap
+from cache.regular import open_regular
 from cache.sharing import SharedArrays
 from cache.table import HINT, ShardTable, read_table, shard_paths
 
@@ -247,7 +248,7 @@ class StoreReader:
         block = self._blocks[shard]
         path = os.path.join(self.path, block.shard_name)
         try:
-            with open(path, "rb", buffering=0) as file:
+            with open_regular(path) as file:
                 found = (os.fstat(file.fileno()).st_size, file.read(USER_BLOCK_BYTES))
                 # A map of a file that is cut short ends the process when it is read: the length comes first.
                 if found != (block.file_bytes, block.pack()):
@@ -257,7 +258,7 @@ class StoreReader:
         except IntegrityError:
             raise
         except OSError as error:
-            msg = f"shard {path} cannot be read any more ({error.strerror}): open the store anew"
+            msg = f"shard {path} cannot be read any more ({error.strerror or error}): open the store anew"
             raise IntegrityError(msg) from error
 
 

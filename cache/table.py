@@ -9,7 +9,6 @@ make it hang), and no lock of its own is taken on a network file system.
 
 import hashlib
 import os
-import stat
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy.typing as npt
 from cache.columns import Rows, unpack_index
 from cache.errors import IntegrityError
 from cache.layout import SHARD_GLOB, USER_BLOCK_BYTES, Key, UserBlock, decode_name, parse_dtype, shard_generation
+from cache.regular import open_regular
 
 HINT = "delete it and run `cli featurize` to compute its clips again"
 
@@ -149,7 +149,7 @@ def inspect_shard(path: Path, *, name: str) -> ShardTable:
         The reason, without the path.
     """
     try:
-        with _open_regular(path) as file:
+        with open_regular(path) as file:
             block, structure = _read_structure(file, name)
     except OSError as error:
         if isinstance(error, IntegrityError):
@@ -171,16 +171,6 @@ def inspect_shard(path: Path, *, name: str) -> ShardTable:
         raise IntegrityError(msg) from error
     _check_rows(table)
     return table
-
-
-def _open_regular(path: Path) -> BinaryIO:
-    """Open a regular file; a pipe of a shard's name would be waited for without end."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    file = os.fdopen(descriptor, "rb", buffering=0)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        file.close()
-        raise IntegrityError("it is not a regular file")
-    return file
 
 
 def _read_structure(file: BinaryIO, name: str) -> tuple[UserBlock, bytes]:

@@ -8,9 +8,7 @@ whole raises ``QuarantineError`` with a reason; nothing is replaced or made up.
 
 import math
 import os
-import stat
 from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +18,7 @@ import soxr
 from numpy.typing import NDArray
 
 from cache.errors import InputError
+from cache.regular import open_regular
 from featurize.promise import UNKNOWN_FRAMES, find_shortfall
 
 MAX_CLIP_MINUTES = 10.0
@@ -97,21 +96,6 @@ def decode(path: Path | str, *, max_clip_minutes: float = MAX_CLIP_MINUTES) -> R
         raise QuarantineError(path, f"cannot be decoded: {_explain(error)}") from error
     except OSError as error:
         raise QuarantineError(path, f"cannot be read: {error.strerror or error}") from error
-
-
-def open_regular(path: Path | str) -> FileIO:
-    """Open a regular file for reading; a pipe, which could make the caller wait for ever, is refused.
-
-    Raises
-    ------
-    OSError
-        If it is no regular file, or cannot be opened.
-    """
-    stream = open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
-    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-        stream.close()
-        raise OSError(None, "not a regular file")
-    return stream
 
 
 def _explain(error: soundfile.LibsndfileError) -> str:

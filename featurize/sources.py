@@ -17,7 +17,7 @@ import pandas as pd
 import soundfile
 
 from cache import Key
-from featurize.audio import open_regular
+from cache.regular import open_regular
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

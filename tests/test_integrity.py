@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from shard_samples import N_MELS, flip, make_row, make_rows, reseal, tamper, tamper_index, user_block, write
 
-from cache import check_shard, verify_store
+from cache import check_shard, open_store, verify_store
 from cache.columns import Rows, Texts
 from cache.errors import IntegrityError, NotFoundError
 from cache.layout import USER_BLOCK_BYTES
@@ -135,6 +135,17 @@ def test_a_shard_that_cannot_be_read(tmp_path: Path) -> None:
         with pytest.raises(IntegrityError, match="it cannot be read"):
             check_shard(folder)
         folder.mkdir(exist_ok=True)
+
+
+def test_what_is_no_regular_file_is_refused_at_once(shard: Path) -> None:
+    reader = open_store(shard.parent)
+    pipe = shard.with_name("shard-0000-0123456789abcdef.h5")
+    os.mkfifo(pipe)
+    with pytest.raises(IntegrityError, match=r"it cannot be read \(not a regular file\)"):
+        open_store(shard.parent)
+    pipe.rename(shard)
+    with pytest.raises(IntegrityError, match=r"cannot be read any more \(not a regular file\)"):
+        reader[0]
 
 
 def _replace_frames(**settings: Any) -> Callable[[h5py.File], None]:
