@@ -265,12 +265,14 @@ class UserBlock:
             raise IntegrityError(msg)
         block = cls(decode_name(name[:name_bytes]), *values)
         block._check_places()
+        if name_bytes > _NAME_BYTES or not block.shard_name or "\0" in block.shard_name or block.pack() != data:
+            raise IntegrityError("the user block holds other bytes than its fields give")
         return block
 
     def _check_places(self) -> None:
         for part in ("frames", "index"):
             first, length = getattr(self, f"{part}_offset"), getattr(self, f"{part}_bytes")
             end = first + length
-            if length and not USER_BLOCK_BYTES <= first < end <= self.file_bytes:
+            if not (USER_BLOCK_BYTES <= first < end <= self.file_bytes if length else first == 0):
                 msg = f"the bytes {first} … {end} of the {part} do not lie within the {self.file_bytes} of the file"
                 raise IntegrityError(msg)

@@ -55,6 +55,19 @@ def test_another_format_version_is_named() -> None:
         UserBlock.unpack(bytes(body) + zlib.crc32(body).to_bytes(4, "little"))
 
 
+@pytest.mark.parametrize("place", [12, 12 + 4 + 31, 300, 507])
+def test_bytes_that_no_field_gives_are_refused(place: int) -> None:
+    body = bytearray(BLOCK.pack()[:-4])
+    body[place] ^= 1
+    with pytest.raises(IntegrityError, match="holds other bytes than its fields give"):
+        UserBlock.unpack(bytes(body) + zlib.crc32(body).to_bytes(4, "little"))
+
+
+def test_a_block_without_frames_names_no_place_for_them() -> None:
+    with pytest.raises(IntegrityError, match=r"the bytes 600 … 600 of the frames do not lie"):
+        UserBlock.unpack(replace(BLOCK, frames_offset=600, frames_bytes=0).pack())
+
+
 @pytest.mark.parametrize(
     "changes",
     [
