@@ -7,6 +7,7 @@
 - :mod:`cache.writer`: sealing a shard
 - :mod:`cache.reader`: frames on the mapped bytes
 - :mod:`cache.integrity`: checking every byte
+- :mod:`cache.salvage`: which clips a damaged shard holds
 - :mod:`cache.lock`, :mod:`cache.space`: one writer a store, and room on the disk
 - :mod:`cache.regular`: opening regular files only
 - :mod:`cache.errors`: what all of earmark raises

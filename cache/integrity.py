@@ -10,18 +10,40 @@ import hashlib
 import os
 import zlib
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 
 from cache.errors import IntegrityError, NotFoundError
 from cache.hdf5 import check_hdf5
-from cache.layout import SHARD_GLOB
+from cache.layout import SHARD_GLOB, USER_BLOCK_BYTES, Key, UserBlock, foreign_to
+from cache.regular import open_regular
+from cache.salvage import KeyRing
 from cache.table import HINT, ShardTable, inspect_shard, structure_spans
 
 _NAMED = 3  # so many clips are named in a reason
+
+Fault = Literal["frames", "structure", "name", "folder", "file"]
+"""What is wrong with a shard: the frames of some clips; the bytes outside the frames; a whole structure that was sealed
+under another name; features of another mode or fingerprint than its folder's; nothing that can be read as a file."""
+
+
+class DamagedFramesError(IntegrityError):
+    """The frames of a shard fail their checks.
+
+    Parameters
+    ----------
+    reason : str
+    rows : list of int
+        The rows whose frames are damaged, or may be.
+    """
+
+    def __init__(self, reason: str, rows: list[int]) -> None:
+        super().__init__(reason)
+        self.rows = rows
 
 
 @dataclass(frozen=True)
@@ -34,12 +56,27 @@ class BadShard:
     reason : str
         One sentence, without the path.
     clips : list of str
-        The names that the shard holds, as far as they can be read; each has to be computed anew.
+        The names of the clips that cannot be read because of it, as far as they can be proven. Where only frames are
+        damaged, these are the clips whose frames are.
+    fault : Fault
+    table : ShardTable, optional
+        What the file holds, where its structure is whole.
+    damaged : tuple of int
+        The rows of ``table`` whose frames are damaged, or may be.
+    sealed_name : str
+        The name in the user block; empty where the block is damaged.
+    keys : tuple of Key
+        The clips that a shard of this file name holds; empty where nothing proves them.
     """
 
     path: Path
     reason: str
     clips: list[str] = field(default_factory=list)
+    fault: Fault = "structure"
+    table: ShardTable | None = None
+    damaged: tuple[int, ...] = ()
+    sealed_name: str = ""
+    keys: tuple[Key, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,44 +135,46 @@ def check_frames(table: ShardTable) -> None:
 
     Raises
     ------
-    IntegrityError
+    DamagedFramesError
         The reason, without the path: clips that do not match their CRC-32 or hold values that are not finite, bytes
         that do not match their SHA-256, or HDF5 reading other values than the bytes hold.
     """
     try:
-        with table.path.open("rb") as file:
+        with open_regular(table.path) as file:
             _check_bytes(file, table)
         check_hdf5(table)
     except IntegrityError:
         raise
     except OSError as error:
-        msg = f"it cannot be read ({error})"
-        raise IntegrityError(msg) from error
+        msg = f"it cannot be read ({error.strerror or error})"
+        raise DamagedFramesError(msg, _rows_with_frames(table)) from error
 
 
 def _check_bytes(file: BinaryIO, table: ShardTable) -> None:
     """Read everything after the user block once, in the order of the file."""
     before, *after = structure_spans(table.block)
     digest = hashlib.sha256(_read_span(file, *before))
-    damaged: list[str] = []
-    infinite: list[str] = []
+    damaged: list[int] = []
+    infinite: list[int] = []
     row_bytes = table.n_mels * table.dtype.itemsize
     edges = (table.block.frames_offset + row_bytes * np.append(table.start, table.stop[-1:])).tolist()
-    for name, crc, first, last in zip(table.names, table.rows.crc32.tolist(), edges[:-1], edges[1:], strict=True):
+    for row, (crc, first, last) in enumerate(zip(table.rows.crc32.tolist(), edges[:-1], edges[1:], strict=True)):
         data = _read_span(file, first, last)
         digest.update(data)
         if first == last:
             continue
         if zlib.crc32(data) != crc:
-            damaged.append(name)
+            damaged.append(row)
         elif not np.isfinite(np.frombuffer(data, table.dtype)).all():
-            infinite.append(name)
+            infinite.append(row)
     for span in after:
         digest.update(_read_span(file, *span))
-    _refuse(damaged, "do not match their CRC-32", table)
-    _refuse(infinite, "hold values that are not finite", table)
+    wrong = {"do not match their CRC-32": damaged, "hold values that are not finite": infinite}
+    if reasons := [_say(what, rows, table) for what, rows in wrong.items() if rows]:
+        raise DamagedFramesError("; ".join(reasons), sorted(damaged + infinite))
     if digest.digest() != table.block.sha256_all:
-        raise IntegrityError("the bytes after the user block do not match their SHA-256")
+        msg = "the bytes after the user block do not match their SHA-256"
+        raise DamagedFramesError(msg, _rows_with_frames(table))
 
 
 def _read_span(file: BinaryIO, first: int, last: int) -> bytes:
@@ -145,11 +184,13 @@ def _read_span(file: BinaryIO, first: int, last: int) -> bytes:
     return file.read(last - first)
 
 
-def _refuse(names: list[str], what: str, table: ShardTable) -> None:
-    if names:
-        listed = ", ".join(map(repr, names[:_NAMED])) + (", …" if len(names) > _NAMED else "")
-        msg = f"the frames of {len(names)} of its {len(table.names)} clips {what}: {listed}"
-        raise IntegrityError(msg)
+def _rows_with_frames(table: ShardTable) -> list[int]:
+    return [row for row, problem in enumerate(table.problems) if not problem]
+
+
+def _say(what: str, rows: list[int], table: ShardTable) -> str:
+    listed = ", ".join(repr(table.names[row]) for row in rows[:_NAMED]) + (", …" if len(rows) > _NAMED else "")
+    return f"the frames of {len(rows)} of its {len(table.names)} clips {what}: {listed}"
 
 
 def verify_store(folder: str | os.PathLike[str]) -> VerifyReport:
@@ -174,34 +215,90 @@ def verify_store(folder: str | os.PathLike[str]) -> VerifyReport:
     if not folder.is_dir():
         msg = f"there is no store at {folder}: run `cli featurize`, or give --store"
         raise NotFoundError(msg)
-    paths = sorted(path for pattern in (SHARD_GLOB, f"*/{SHARD_GLOB}") for path in folder.glob(pattern))
-    if not paths:
+    paths, bad = _list_shards(folder)
+    if not paths and not bad:
         msg = f"the store {folder} holds no shard; run cli featurize, or name another with --store"
         raise NotFoundError(msg)
     whole: list[ShardTable] = []
-    bad: list[BadShard] = []
     for path in paths:
-        verdict = _verify_shard(path)
+        verdict = _examine(path)
         if isinstance(verdict, ShardTable):
             whole.append(verdict)
         else:
             bad.append(verdict)
-    bad.extend(_strangers(whole))
-    return VerifyReport(len(paths), sorted(bad, key=lambda shard: shard.path))
+    strangers = _find_strangers(whole)
+    whole = [table for table in whole if table.path not in {shard.path for shard in strangers}]
+    return VerifyReport(len(paths), sorted(_with_clips([*bad, *strangers], whole), key=lambda shard: shard.path))
 
 
-def _verify_shard(path: Path) -> ShardTable | BadShard:
-    names: list[str] = []
+def _list_shards(folder: Path) -> tuple[list[Path], list[BadShard]]:
+    """List what is called a shard in a folder and the folders in it, and name the folders that cannot be listed."""
+    paths: list[Path] = []
+    bad: list[BadShard] = []
+    for place in [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]:
+        if place != folder and place.match(SHARD_GLOB):
+            continue
+        try:
+            paths.extend(path for path in sorted(place.iterdir()) if path.match(SHARD_GLOB))
+        except OSError as error:
+            bad.append(BadShard(place, f"the folder cannot be listed ({error.strerror})", fault="file"))
+    return paths, bad
+
+
+def _examine(path: Path) -> ShardTable | BadShard:
+    """Check a shard by itself; a bad one's clips are told later."""
+    sealed_name = ""
     try:
+        with open_regular(path) as file:
+            head = file.read(USER_BLOCK_BYTES)
+    except OSError as error:
+        return BadShard(path, f"it cannot be read ({error.strerror or error})", fault="file")
+    try:
+        sealed_name = UserBlock.unpack(head).shard_name
         table = inspect_shard(path, name=path.name)
-        names = table.names
-        check_frames(table)
     except IntegrityError as error:
-        return BadShard(path, str(error), names)
-    return table
+        return _examine_misnamed(BadShard(path, str(error), sealed_name=sealed_name))
+    bad = _examine_frames(BadShard(path, "", fault="frames", table=table, sealed_name=sealed_name))
+    bad = _examine_folder(bad)
+    return bad if bad.reason else table
 
 
-def _strangers(tables: list[ShardTable]) -> list[BadShard]:
+def _examine_misnamed(bad: BadShard) -> BadShard:
+    """See whether a shard that fails its checks passes them under the name that it was sealed under."""
+    if bad.sealed_name in ("", bad.path.name):
+        return bad
+    try:
+        table = inspect_shard(bad.path, name=bad.sealed_name)
+    except IntegrityError:
+        return bad
+    return _examine_folder(_examine_frames(replace(bad, fault="name", table=table)))
+
+
+def _examine_frames(bad: BadShard) -> BadShard:
+    try:
+        if bad.table is not None:
+            check_frames(bad.table)
+    except DamagedFramesError as error:
+        return replace(bad, reason=_join(bad.reason, str(error)), damaged=tuple(error.rows))
+    return bad
+
+
+def _examine_folder(bad: BadShard) -> BadShard:
+    if bad.table is None or not foreign_to(bad.path.parent.absolute().name, bad.table.mode, bad.table.fingerprint):
+        return bad
+    return _stranger(bad, f"its folder is for {bad.path.parent.absolute().name}")
+
+
+def _stranger(bad: BadShard, other: str) -> BadShard:
+    held = "" if bad.table is None else bad.table.features
+    return replace(bad, reason=_join(f"it holds {held}, {other}", bad.reason), fault="folder")
+
+
+def _join(*reasons: str) -> str:
+    return "; ".join(filter(None, reasons))
+
+
+def _find_strangers(tables: list[ShardTable]) -> list[BadShard]:
     """Find the shards whose features differ from those of most shards in the same folder."""
     strangers: list[BadShard] = []
     for folder in {table.path.parent for table in tables}:
@@ -209,8 +306,33 @@ def _strangers(tables: list[ShardTable]) -> list[BadShard]:
         (usual, _), *others = Counter(table.features for table in beside).most_common()
         if others:
             strangers.extend(
-                BadShard(table.path, f"it holds {table.features}, the other shards {usual}", table.names)
+                _stranger(BadShard(table.path, "", table=table), f"the other shards {usual}")
                 for table in beside
                 if table.features != usual
             )
     return strangers
+
+
+def _with_clips(bad: list[BadShard], whole: list[ShardTable]) -> list[BadShard]:
+    """Add to each shard which clips cannot be read because of it."""
+    ring = KeyRing([*whole, *(shard.table for shard in bad if shard.table is not None)])
+    paths = {table.path for table in whole}
+    return [_with_own_clips(shard, ring, paths) for shard in bad]
+
+
+def _with_own_clips(bad: BadShard, ring: KeyRing, whole: set[Path]) -> BadShard:
+    if bad.table is not None and bad.fault in ("frames", "folder"):
+        rows = bad.damaged if bad.fault == "frames" and bad.damaged else range(len(bad.table.names))
+        return replace(bad, clips=[bad.table.names[row] for row in rows], keys=tuple(bad.table.keys))
+    keys = ring.keys_of(bad.path, bad.path.name)
+    held = [] if bad.path.with_name(bad.sealed_name or bad.path.name) in whole else _held_keys(bad, ring)
+    names = sorted({key.name for key in [*keys, *held]})
+    told = f"its name stands for {len(keys)} clips" if keys else "nothing proves which clips its name stands for"
+    return replace(bad, clips=names, keys=tuple(keys), reason=_join(bad.reason, told))
+
+
+def _held_keys(bad: BadShard, ring: KeyRing) -> Iterable[Key]:
+    """Give the keys under the name that a shard was sealed under, where that is another one."""
+    if bad.table is not None:
+        return bad.table.keys
+    return ring.keys_of(bad.path, bad.sealed_name) if bad.sealed_name else []

@@ -55,6 +55,7 @@ _NAME_BYTES = 128
 _BLOCK = struct.Struct(f"<8sII{_NAME_BYTES}sQQQQQ32s32s")
 _CRC = struct.Struct("<I")
 _SHARD_NAME = re.compile(r"shard-(\d{4,9})-[0-9a-f]{16}\.h5")
+_FOLDER_NAME = re.compile(r".+-[0-9a-f]{12}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _DTYPES: dict[str, np.dtype[np.floating]] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
 
@@ -140,6 +141,18 @@ def parse_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating]:
 def folder_name(mode: str, fingerprint: str) -> str:
     """Give the name of a mode's folder inside the store."""
     return f"{mode}-{fingerprint}"
+
+
+def foreign_to(folder: str, mode: str, fingerprint: str) -> bool:
+    """Tell whether a mode's folder says by its name that it holds other features than these.
+
+    Parameters
+    ----------
+    folder : str
+        The folder's name; one that does not end in a fingerprint of 12 hexadecimal digits says nothing.
+    mode, fingerprint : str
+    """
+    return bool(_FOLDER_NAME.fullmatch(folder)) and folder != folder_name(mode, fingerprint)
 
 
 def shard_filename(keys: Iterable[Key], generation: int) -> str:

@@ -1,11 +1,12 @@
 """Every byte of a shard is guarded, and a damaged one never reaches HDF5."""
 
+import errno
 import multiprocessing
 import os
 import random
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -284,19 +285,41 @@ def test_verify_names_bad_shards_and_their_clips(tmp_path: Path) -> None:
     store = tmp_path / "features"
     whole = write(store / "lh-1", make_rows(3)).path
     damaged = write(store / "lh-1", make_rows(2), generation=1).path
-    headless = write(store / "x-2", make_rows(2)).path
+    headless = write(store / "x-2", make_rows(5)).path
     (store / "lh-1" / "shard-odd.h5").write_bytes(b"")
     assert whole != damaged
     flip(damaged, user_block(damaged).frames_offset)
     flip(headless, 3)
     report = verify_store(store)
     assert (report.ok, report.shards) == (False, 4)
-    assert [(bad.path, bad.clips) for bad in report.bad] == [
-        (damaged, ["000.wav", "001.wav"]),
-        (store / "lh-1" / "shard-odd.h5", []),
-        (headless, []),
+    assert [(bad.path, bad.fault, bad.clips) for bad in report.bad] == [
+        (damaged, "frames", ["000.wav"]),
+        (store / "lh-1" / "shard-odd.h5", "structure", []),
+        (headless, "structure", [f"{number:03d}.wav" for number in range(5)]),
     ]
-    assert report.bad[0].reason == "the frames of 1 of its 2 clips do not match their CRC-32: '000.wav'"
+    assert [bad.reason for bad in report.bad] == [
+        "the frames of 1 of its 2 clips do not match their CRC-32: '000.wav'",
+        "the user block has 0 bytes instead of 512; nothing proves which clips its name stands for",
+        "the user block does not begin with earmark's magic: not a shard, or overwritten; its name stands for 5 clips",
+    ]
+
+
+def test_exactly_the_clips_whose_frames_are_damaged_are_named(shard: Path) -> None:
+    table = check_shard(shard)
+    row_bytes = N_MELS * 2
+    for row in (1, 2, 4, 5):
+        flip(shard, table.block.frames_offset + row_bytes * (int(table.stop[row]) - 1) + 3)
+    (bad,) = verify_store(shard.parent).bad
+    assert bad.clips == ["001.wav", "002.wav", "004.wav", "005.wav"]
+    assert (bad.damaged, bad.keys) == ((1, 2, 4, 5), tuple(table.keys))
+    assert bad.reason.startswith("the frames of 4 of its 7 clips do not match their CRC-32: '001.wav', '002.wav', ")
+
+
+def test_where_only_the_hash_of_all_differs_every_clip_with_frames_is_in_doubt(shard: Path) -> None:
+    block = replace(user_block(shard), sha256_all=bytes(32))
+    shard.write_bytes(block.pack() + shard.read_bytes()[USER_BLOCK_BYTES:])
+    (bad,) = verify_store(shard.parent).bad
+    assert (bad.fault, bad.clips) == ("frames", [f"{number:03d}.wav" for number in range(6)])
 
 
 def test_verify_finds_strangers(tmp_path: Path) -> None:
@@ -304,8 +327,103 @@ def test_verify_finds_strangers(tmp_path: Path) -> None:
         write(tmp_path, [make_row(f"{number}.wav")])
     stranger = write(tmp_path, [make_row("x.wav")], fingerprint="ffff").path
     report = verify_store(tmp_path)
-    assert [(bad.path, bad.clips) for bad in report.bad] == [(stranger, ["x.wav"])]
+    assert [(bad.path, bad.fault, bad.clips) for bad in report.bad] == [(stranger, "folder", ["x.wav"])]
     assert report.bad[0].reason.startswith("it holds lh-ffff [6 mels, float16], the other shards lh-0123abcd")
+
+
+@pytest.mark.parametrize("native", [0, 1])
+def test_a_stranger_is_found_by_the_name_of_its_folder_where_most_or_all_are_strangers(
+    tmp_path: Path, native: int
+) -> None:
+    folder = tmp_path / "lh-0123456789ab"
+    for number in range(native):
+        write(folder, [make_row(f"{number}.wav")], fingerprint="0123456789ab")
+    strangers = [write(folder, [make_row(f"x{number}.wav")], fingerprint="ffffffffffff").path for number in range(2)]
+    for place in (tmp_path, folder):
+        bad = verify_store(place).bad
+        assert [shard.path for shard in bad] == sorted(strangers)
+        assert {shard.reason for shard in bad} == {
+            "it holds lh-ffffffffffff [6 mels, float16], its folder is for lh-0123456789ab"
+        }
+
+
+def test_swapped_shards_are_named_with_the_clips_of_both(tmp_path: Path) -> None:
+    one, two = (write(tmp_path, make_rows(count)).path for count in (2, 3))
+    first, second = one.read_bytes(), two.read_bytes()
+    one.write_bytes(second)
+    two.write_bytes(first)
+    bad = {shard.path: shard for shard in verify_store(tmp_path).bad}
+    assert set(bad) == {one, two}
+    assert [(bad[path].fault, len(bad[path].keys), len(bad[path].clips)) for path in (one, two)] == [
+        ("name", 2, 3),
+        ("name", 3, 3),
+    ]
+    assert "renamed, or swapped with another file; its name stands for 2 clips" in bad[one].reason
+
+
+def test_a_shard_copied_over_another_puts_only_the_others_clips_in_doubt(tmp_path: Path) -> None:
+    lost = write(tmp_path / "lh-1", make_rows(2)).path
+    write(tmp_path / "x-1", make_rows(2))
+    copied = write(tmp_path / "lh-1", [make_row("else.wav")]).path
+    shutil.copy(copied, lost)
+    (bad,) = verify_store(tmp_path).bad
+    assert (bad.path, bad.clips) == (lost, ["000.wav", "001.wav"])  # proven by the shard of the other mode
+
+
+def test_damaged_frames_of_a_renamed_shard_are_told_too(shard: Path) -> None:
+    moved = shard.rename(shard.with_name("shard-0000-0123456789abcdef.h5"))
+    flip(moved, -1 + moved.stat().st_size)
+    (bad,) = verify_store(shard.parent).bad
+    assert (bad.fault, bad.damaged, bad.sealed_name) == ("name", (5,), shard.name)
+    assert "do not match their CRC-32: '005.wav'; nothing proves which clips its name stands for" in bad.reason
+
+
+def test_verify_names_what_is_no_file(shard: Path) -> None:
+    names = [f"shard-0000-{number:016x}.h5" for number in range(5)]
+    places = [shard.with_name(name) for name in names]
+    places[0].mkdir()
+    os.mkfifo(places[1])
+    places[2].symlink_to(os.devnull)
+    places[3].symlink_to("nowhere")
+    places[4].symlink_to(places[4])
+    report = verify_store(shard.parent.parent)
+    assert (report.shards, [(bad.path, bad.fault, bad.clips) for bad in report.bad]) == (
+        6,
+        [(place, "file", []) for place in places],
+    )
+    assert [bad.reason.split(";")[0] for bad in report.bad] == [
+        "it cannot be read (Is a directory)",
+        "it cannot be read (not a regular file)",
+        "it cannot be read (not a regular file)",
+        "it cannot be read (No such file or directory)",
+        "it cannot be read (Too many levels of symbolic links)",
+    ]
+
+
+def test_what_may_not_be_read_is_named(shard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = write(shard.parent.parent / "x-1", make_rows(2)).path
+    really = Path.iterdir
+
+    def refuse(path: Path) -> Iterator[Path]:
+        if path == other.parent:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return really(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    (bad,) = verify_store(shard.parent.parent).bad
+    assert (bad.path, bad.reason) == (
+        other.parent,
+        "the folder cannot be listed (Permission denied); nothing proves which clips its name stands for",
+    )
+
+
+def test_a_disk_that_fails_in_the_middle_is_told(shard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("cache.integrity._check_bytes", fail)
+    (bad,) = verify_store(shard.parent).bad
+    assert (bad.fault, bad.reason, bad.damaged) == ("frames", "it cannot be read (Input/output error)", tuple(range(6)))
 
 
 def test_verify_of_a_whole_an_empty_and_a_missing_store(tmp_path: Path) -> None:
