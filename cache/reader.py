@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from cache.columns import Rows, Texts, concatenate
 from cache.errors import InputError, IntegrityError, NotFoundError
-from cache.layout import SHARD_GLOB, USER_BLOCK_BYTES, Key, UserBlock, decode_name, encode_name
+from cache.layout import SHARD_GLOB, USER_BLOCK_BYTES, Key, UserBlock, decode_name, encode_name, foreign_to
 from cache.mapping import FrameMap
 from cache.regular import open_regular
 from cache.sharing import SharedArrays
@@ -319,6 +319,9 @@ def _read_shards(
         nonlocal first
         for table in tables:
             first = first or table
+            if foreign_to(folder.name, table.mode, table.fingerprint):
+                msg = f"shard {table.path} holds {table.features}, its folder is for {folder.name}; {HINT}"
+                raise IntegrityError(msg)
             if table.features != first.features:
                 msg = (
                     f"{folder} holds different features: {first.path.name} has {first.features}, "

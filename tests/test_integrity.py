@@ -345,6 +345,8 @@ def test_a_stranger_is_found_by_the_name_of_its_folder_where_most_or_all_are_str
         assert {shard.reason for shard in bad} == {
             "it holds lh-ffffffffffff [6 mels, float16], its folder is for lh-0123456789ab"
         }
+    with pytest.raises(IntegrityError, match=r"holds lh-ffffffffffff .*, its folder is for lh-0123456789ab"):
+        open_store(folder)
 
 
 def test_swapped_shards_are_named_with_the_clips_of_both(tmp_path: Path) -> None:
