@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from featurize.batch import Featurizer, ModeReport
     from featurize.explain import ModeReason
     from featurize.modes import Dtype, FeatureMode
+    from featurize.repair import RepairReport
     from train.loop import FoldJob
     from train.plan import RunRequest
 
@@ -1324,17 +1325,98 @@ def cache_verify(store: Path, as_json: bool) -> None:
     """
     from cache import verify_store
     from cache.errors import IntegrityError, NotFoundError
+    from corpus.files import shown_name
 
     if not store.is_dir():
         message = f"the store {store} is not there; run cli featurize, or name another with --store"
         raise NotFoundError(message)
     report = verify_store(store)
-    bad = [{"path": str(item.path), "reason": item.reason, "clips": list(item.clips)} for item in report.bad]
-    lines = [f"bad: {item['path']}: {item['reason']} ({len(item['clips'])} clips)" for item in bad]
-    text = "\n".join([*lines, f"{report.shards} shards, {len(bad)} bad"])
-    show({"ok": report.ok, "shards": report.shards, "bad": bad}, text, as_json=as_json)
+    bad = [
+        {"path": shown_name(str(item.path)), "reason": item.reason, "clips": list(map(shown_name, item.clips))}
+        for item in report.bad
+    ]
+    lines = []
+    for item in bad:
+        lines += [f"bad: {item['path']}: {item['reason']}", *(f"  clip: {name}" for name in item["clips"])]
+    lines += [f"{report.shards} shards, {len(bad)} bad" + ("; next: cli cache repair" if bad else "")]
+    show({"ok": report.ok, "shards": report.shards, "bad": bad}, "\n".join(lines), as_json=as_json)
     if bad:
         raise click.exceptions.Exit(IntegrityError.exit_code)
+
+
+@cache.command("repair")
+@corpus_argument
+@mode_option
+@store_option
+@jobs_option
+@common
+def cache_repair(corpus: Path, modes: tuple[str, ...], store: Path, jobs: int | None, as_json: bool) -> None:
+    """Mend the store: compute anew what is damaged, and nothing else; end with 4 if a shard stays bad.
+
+    Rows that are whole are kept, whole shards are not touched. What cannot be mended is moved away, never deleted, and
+    its clips are computed from CORPUS. Without --mode: all modes.
+
+    \b
+    Example:
+      cli cache repair data
+      cli cache repair --mode lh --jobs 4
+    """
+    from cache.errors import IntegrityError
+    from corpus.tables import read_corpus
+    from featurize.jobs import count_jobs
+    from featurize.modes import resolve_modes
+    from featurize.repair import repair_store
+
+    start = time.monotonic()
+    chosen = resolve_modes(modes) if modes else None
+    clips = read_corpus(corpus)
+    with progress_bars() as bars:
+        report = repair_store(store, clips, modes=chosen, jobs=count_jobs(jobs), progress=bars)
+    result = _repair_result(report, store) | {"seconds": round(time.monotonic() - start, 2)}
+    show(result, _repair_text(result), as_json=as_json)
+    if not report.ok:
+        raise click.exceptions.Exit(IntegrityError.exit_code)
+
+
+def _repair_result(report: "RepairReport", store: Path) -> dict[str, Any]:
+    from corpus.files import shown_name
+
+    def path(found: Path) -> str:
+        return shown_name(str(store / found.relative_to(store.absolute())))
+
+    return {
+        "ok": report.ok,
+        "shards": report.shards,
+        "repaired": [
+            {
+                "path": path(item.path),
+                "kept": item.kept,
+                "recomputed": item.recomputed,
+                "lost": list(map(shown_name, item.lost)),
+                "same_bytes": item.same_bytes,
+            }
+            for item in report.repaired
+        ],
+        "moved": [{"path": path(item.path), "to": path(item.to), "reason": item.reason} for item in report.moved],
+        "left": [{"path": path(item), "reason": reason} for item, reason in report.left],
+        "computed": report.computed,
+    }
+
+
+def _repair_text(result: dict[str, Any]) -> str:
+    same = {True: ", the same bytes as before", False: ", other bytes than before", None: ""}
+    lines: list[str] = []
+    for row in result["repaired"]:
+        counts = f"{row['kept']} clips kept, {row['recomputed']} recomputed"
+        lines.append(f"repaired: {row['path']}: {counts}{same[row['same_bytes']]}")
+        lines += [f"lost: {name}: its file is gone or changed; next: cli featurize" for name in row["lost"]]
+    lines += [f"moved: {row['path']} -> {row['to']}: {row['reason']}" for row in result["moved"]]
+    lines += [
+        f"{name}: computed {count} clips that no shard held any more" for name, count in result["computed"].items()
+    ]
+    lines += [f"left: {row['path']}: {row['reason']}" for row in result["left"]]
+    counts = ", ".join(f"{len(result[key])} {key}" for key in ("repaired", "moved", "left"))
+    return "\n".join([*lines, f"{result['shards']} shards: {counts}; {human_seconds(result['seconds'])}"])
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ import hashlib
 import os
 import zlib
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -63,8 +62,8 @@ class BadShard:
         What the file holds, where its structure is whole.
     damaged : tuple of int
         The rows of ``table`` whose frames are damaged, or may be.
-    sealed_name : str
-        The name in the user block; empty where the block is damaged.
+    block : UserBlock, optional
+        The user block, where it is whole.
     keys : tuple of Key
         The clips that a shard of this file name holds; empty where nothing proves them.
     """
@@ -75,7 +74,7 @@ class BadShard:
     fault: Fault = "structure"
     table: ShardTable | None = None
     damaged: tuple[int, ...] = ()
-    sealed_name: str = ""
+    block: UserBlock | None = None
     keys: tuple[Key, ...] = ()
 
 
@@ -136,8 +135,10 @@ def check_frames(table: ShardTable) -> None:
     Raises
     ------
     DamagedFramesError
-        The reason, without the path: clips that do not match their CRC-32 or hold values that are not finite, bytes
-        that do not match their SHA-256, or HDF5 reading other values than the bytes hold.
+        Clips that do not match their CRC-32 or hold values that are not finite, or bytes that do not match their
+        SHA-256. The reason stands without the path.
+    IntegrityError
+        HDF5 reads other values than the bytes hold.
     """
     try:
         with open_regular(table.path) as file:
@@ -247,28 +248,28 @@ def _list_shards(folder: Path) -> tuple[list[Path], list[BadShard]]:
 
 def _examine(path: Path) -> ShardTable | BadShard:
     """Check a shard by itself; a bad one's clips are told later."""
-    sealed_name = ""
+    block: UserBlock | None = None
     try:
         with open_regular(path) as file:
             head = file.read(USER_BLOCK_BYTES)
     except OSError as error:
         return BadShard(path, f"it cannot be read ({error.strerror or error})", fault="file")
     try:
-        sealed_name = UserBlock.unpack(head).shard_name
+        block = UserBlock.unpack(head)
         table = inspect_shard(path, name=path.name)
     except IntegrityError as error:
-        return _examine_misnamed(BadShard(path, str(error), sealed_name=sealed_name))
-    bad = _examine_frames(BadShard(path, "", fault="frames", table=table, sealed_name=sealed_name))
+        return _examine_misnamed(BadShard(path, str(error), block=block))
+    bad = _examine_frames(BadShard(path, "", fault="frames", table=table, block=block))
     bad = _examine_folder(bad)
     return bad if bad.reason else table
 
 
 def _examine_misnamed(bad: BadShard) -> BadShard:
     """See whether a shard that fails its checks passes them under the name that it was sealed under."""
-    if bad.sealed_name in ("", bad.path.name):
+    if bad.block is None or bad.block.shard_name == bad.path.name:
         return bad
     try:
-        table = inspect_shard(bad.path, name=bad.sealed_name)
+        table = inspect_shard(bad.path, name=bad.block.shard_name)
     except IntegrityError:
         return bad
     return _examine_folder(_examine_frames(replace(bad, fault="name", table=table)))
@@ -278,8 +279,9 @@ def _examine_frames(bad: BadShard) -> BadShard:
     try:
         if bad.table is not None:
             check_frames(bad.table)
-    except DamagedFramesError as error:
-        return replace(bad, reason=_join(bad.reason, str(error)), damaged=tuple(error.rows))
+    except IntegrityError as error:
+        rows = error.rows if isinstance(error, DamagedFramesError) else []
+        return replace(bad, reason=_join(bad.reason, str(error)), damaged=tuple(rows))
     return bad
 
 
@@ -325,14 +327,10 @@ def _with_own_clips(bad: BadShard, ring: KeyRing, whole: set[Path]) -> BadShard:
         rows = bad.damaged if bad.fault == "frames" and bad.damaged else range(len(bad.table.names))
         return replace(bad, clips=[bad.table.names[row] for row in rows], keys=tuple(bad.table.keys))
     keys = ring.keys_of(bad.path, bad.path.name)
-    held = [] if bad.path.with_name(bad.sealed_name or bad.path.name) in whole else _held_keys(bad, ring)
+    sealed_name = bad.block.shard_name if bad.block else bad.path.name
+    # What was sealed under another name is in doubt too, unless it is whole there.
+    elsewhere = sealed_name != bad.path.name and bad.path.parent / sealed_name not in whole
+    held = ring.keys_of(bad.path, sealed_name) if elsewhere else []
     names = sorted({key.name for key in [*keys, *held]})
     told = f"its name stands for {len(keys)} clips" if keys else "nothing proves which clips its name stands for"
     return replace(bad, clips=names, keys=tuple(keys), reason=_join(bad.reason, told))
-
-
-def _held_keys(bad: BadShard, ring: KeyRing) -> Iterable[Key]:
-    """Give the keys under the name that a shard was sealed under, where that is another one."""
-    if bad.table is not None:
-        return bad.table.keys
-    return ring.keys_of(bad.path, bad.sealed_name) if bad.sealed_name else []

@@ -286,7 +286,7 @@ class Featurizer:
 def _time_clips(clips: Sequence[tuple[Source, float, ShardTask]]) -> float:
     start = time.perf_counter()
     for source, _, task in clips:
-        _clip_rows(source, [mode for mode, _, _ in task.outputs], task.max_clip_minutes)
+        clip_rows(source, [mode for mode, _, _ in task.outputs], task.max_clip_minutes)
     return time.perf_counter() - start
 
 
@@ -328,7 +328,7 @@ def make_shard(task: ShardTask) -> ShardResult:
     rows: dict[str, list[ClipRow]] = {mode.name: [] for mode in modes}
     changed: list[str] = []
     for source in task.sources:
-        made = _clip_rows(source, modes, task.max_clip_minutes)
+        made = clip_rows(source, modes, task.max_clip_minutes)
         if not (made and source.is_unchanged()):
             changed.append(source.name)
             continue
@@ -340,8 +340,21 @@ def make_shard(task: ShardTask) -> ShardResult:
     return ShardResult(len(task.sources), tuple(changed))
 
 
-def _clip_rows(source: Source, modes: Sequence[FeatureMode], max_clip_minutes: float) -> list[ClipRow]:
-    """Decode one clip once, and give a row for each mode; none where the file can no longer be read."""
+def clip_rows(source: Source, modes: Sequence[FeatureMode], max_clip_minutes: float) -> list[ClipRow]:
+    """Decode one clip once, and give a row for each mode.
+
+    Parameters
+    ----------
+    source : Source
+        Readable a moment ago.
+    modes : sequence of FeatureMode
+    max_clip_minutes : float > 0
+
+    Returns
+    -------
+    list of ClipRow
+        As long as ``modes``, with frames or a problem; empty where the file can no longer be read.
+    """
     try:
         recording = decode(source.path, max_clip_minutes=max_clip_minutes)
     except QuarantineError as error:

@@ -95,6 +95,7 @@ class TestEveryCommand:
             "cache pack",
             "cache unpack",
             "cache verify",
+            "cache repair",
         }
 
     def test_version(self):

@@ -376,7 +376,8 @@ def test_damaged_frames_of_a_renamed_shard_are_told_too(shard: Path) -> None:
     moved = shard.rename(shard.with_name("shard-0000-0123456789abcdef.h5"))
     flip(moved, -1 + moved.stat().st_size)
     (bad,) = verify_store(shard.parent).bad
-    assert (bad.fault, bad.damaged, bad.sealed_name) == ("name", (5,), shard.name)
+    assert bad.block is not None
+    assert (bad.fault, bad.damaged, bad.block.shard_name) == ("name", (5,), shard.name)
     assert "do not match their CRC-32: '005.wav'; nothing proves which clips its name stands for" in bad.reason
 
 
