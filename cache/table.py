@@ -22,7 +22,7 @@ from cache.errors import IntegrityError
 from cache.layout import SHARD_GLOB, USER_BLOCK_BYTES, Key, UserBlock, decode_name, parse_dtype, shard_generation
 from cache.regular import open_regular
 
-HINT = "delete it and run `cli featurize` to compute its clips again"
+HINT = "run `cli cache repair` to mend it"
 
 
 @dataclass(frozen=True, eq=False)

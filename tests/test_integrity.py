@@ -114,7 +114,7 @@ def test_damage_is_named(shard: Path, damage: Callable[[Path], object], message:
     with pytest.raises(IntegrityError, match=message) as caught:
         check_shard(shard)
     assert str(caught.value).startswith(f"shard {shard} fails its checks: ")
-    assert str(caught.value).endswith("; delete it and run `cli featurize` to compute its clips again")
+    assert str(caught.value).endswith("; run `cli cache repair` to mend it")
 
 
 def test_a_renamed_or_swapped_shard_is_found(shard: Path) -> None:

@@ -218,7 +218,7 @@ def test_damaged_frames_are_found_at_the_first_read(tmp_path: Path, read: Callab
     path = write(tmp_path, make_rows(3)).path
     flip(path, user_block(path).frames_offset + 3 * N_MELS * 2 + 5)
     reader = open_store(tmp_path)
-    message = f"shard {path}: the frames of clip '001.wav' do not match their CRC-32; delete it"
+    message = f"shard {path}: the frames of clip '001.wav' do not match their CRC-32; run"
     for _ in range(2):
         with pytest.raises(IntegrityError, match=message):
             read(reader)
