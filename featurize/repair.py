@@ -255,8 +255,14 @@ class _Repair:
         if mended.written:
             self.report.repaired.append(mended.written)
         if (mended.written is None or mended.written.path != path) and os.path.lexists(path):
-            lost = f"{len(mended.lost)} of its clips are lost: their files are gone or changed"
-            self._move(path, lost if mended.lost else "its clips are not those that its name stands for")
+            self._move(path, _say_lost(len(mended.lost)))
+
+
+def _say_lost(n_clips: int) -> str:
+    if not n_clips:
+        return "its clips are not those that its name stands for"
+    words = "is lost: its file is" if n_clips == 1 else "are lost: their files are"
+    return f"{n_clips} of its clips {words} gone or changed"
 
 
 def _fits(table: ShardTable | None, mode: FeatureMode) -> bool:

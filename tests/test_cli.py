@@ -212,6 +212,44 @@ class TestFeaturize:
         assert Path(report["bad"][0]["path"]).name == shard.name
         assert set(report["bad"][0]) == {"path", "reason", "clips"}
 
+    def test_a_damaged_store_is_repaired(self, corpus):
+        folder = Path(run_json("featurize", corpus, "--mode", "x", "--jobs", 1)["modes"]["x"]["store"])
+        one, two, three = sorted(folder.glob("shard-*.h5"))
+        before = [path.read_bytes() for path in (one, two, three)]
+        data = bytearray(before[0])
+        data[-1] ^= 1
+        one.write_bytes(data)
+        two.write_bytes(bytes(5000))
+        lines = run("cache", "verify", exit_code=4).stdout.splitlines()
+        assert lines[0].startswith(f"bad: {one}: the frames of 1 of its ")
+        assert lines[1].startswith("  clip: ")
+        assert lines[-1] == "3 shards, 2 bad; next: cli cache repair"
+        assert "run `cli cache repair`" in run("featurize", corpus, "--mode", "x", exit_code=4).stderr
+        report = run_json("cache", "repair", corpus, "--jobs", 1)
+        assert set(report) == {"ok", "shards", "repaired", "moved", "left", "computed", "seconds"}
+        assert [(row["path"], row["recomputed"], row["lost"], row["same_bytes"]) for row in report["repaired"]] == [
+            (str(one), 1, [], True)
+        ]
+        assert [(row["path"], row["to"]) for row in report["moved"]] == [(str(two), f"{two}.bad")]
+        assert report["computed"]["x"] > 1
+        assert [path.read_bytes() for path in (one, two, three)] == before
+        result = run("cache", "repair", corpus, "--mode", "x", "--jobs", 1)
+        assert result.stdout.startswith("3 shards: 0 repaired, 0 moved, 0 left; ")
+
+    def test_what_repair_leaves_bad_ends_with_4(self, corpus):
+        folder = Path(run_json("featurize", corpus, "--mode", "x", "--jobs", 1)["modes"]["x"]["store"])
+        one, *_ = sorted(folder.glob("shard-*.h5"))
+        one.write_bytes(one.read_bytes() + b"?")
+        name = run_json("cache", "verify", exit_code=4)["bad"][0]["clips"][0]
+        (corpus / "audio" / name).write_text("no sound")
+        report = run_json("cache", "repair", corpus, "--mode", "lh", "--jobs", 1, exit_code=4)
+        assert [row["path"] for row in report["left"]] == [str(one)]
+        assert (report["ok"], report["repaired"]) == (False, [])
+        result = run("cache", "repair", corpus, "--jobs", 1)
+        assert f"lost: {name}: its file is gone or changed; next: cli featurize" in result.stdout
+        assert f"moved: {one} -> {one}.bad: 1 of its clips is lost: its file is gone or changed" in result.stdout
+        assert run_json("cache", "verify")["ok"] is True
+
     def test_workers_make_the_same_bytes(self, corpus):
         run("featurize", corpus, "--jobs", 1, "--store", "one")
         run("featurize", corpus, "--jobs", 2, "--store", "two")
@@ -422,9 +460,10 @@ class TestCorpusAndCache:
         assert report["bad"] == []
         assert report["shards"] >= 2
 
-    @pytest.mark.parametrize("command", ["info", "verify"])
-    def test_no_store_says_what_to_do(self, command):
-        assert "run cli featurize" in run("cache", command, exit_code=1).stderr
+    @pytest.mark.parametrize("command", ["info", "verify", "repair"])
+    def test_no_store_says_what_to_do(self, command, shared_corpus):
+        corpus = [shared_corpus] if command == "repair" else []
+        assert "run cli featurize" in run("cache", command, *corpus, exit_code=1).stderr
 
 
 class TestInterruption:
