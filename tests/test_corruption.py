@@ -448,10 +448,17 @@ def test_no_corruption_after_opening_does_harm(sample: Sample, tmp_path: Path) -
 
 @forks
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize(("case", "count"), [(try_case, 10_000), (try_late_case, 3_000)])
-def test_ten_thousand_corruptions(sample: Sample, tmp_path: Path, case: Case, count: int) -> None:
-    check(run_cases(case, sample, tmp_path, seed=3, count=count), count)
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", range(3, 7))
+def test_ten_thousand_corruptions(sample: Sample, tmp_path: Path, seed: int) -> None:
+    check(run_cases(try_case, sample, tmp_path, seed=seed, count=2_500), 2_500)
+
+
+@forks
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_three_thousand_corruptions_after_opening(sample: Sample, tmp_path: Path) -> None:
+    check(run_cases(try_late_case, sample, tmp_path, seed=3, count=3_000), 3_000)
 
 
 @forks
