@@ -150,7 +150,7 @@ def _heap_objects(data: bytes, start: int) -> dict[int, bytes]:
     while place + _OBJECT.size <= end:
         number, _, length = _OBJECT.unpack_from(data, place)
         place += _OBJECT.size
-        if number == 0 or place + length > end:  # number 0 is the free rest
+        if number == 0:  # the free rest
             break
         objects[number] = data[place : place + length]
         place += -(-length // 8) * 8

@@ -190,6 +190,7 @@ def _compute(key: Key, task: RepairTask) -> ClipRow | None:
     source = look(key.name, task.paths[key.name])
     if source.digest != key.digest:
         return None
-    limit = max(MAX_CLIP_MINUTES, task.seconds.get(key, 0) / 60 + 1)
+    # One that was let in may be rounded up.
+    limit = task.seconds[key] / 60 + 1 if key in task.seconds else MAX_CLIP_MINUTES
     rows = clip_rows(source, [task.mode], limit)
     return rows[0] if rows and source.is_unchanged() else None

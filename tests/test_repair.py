@@ -376,7 +376,7 @@ def test_changed_libraries_are_noted_only_where_something_is_computed(
 ) -> None:
     monkeypatch.setattr(featurize.mend, "library_versions", lambda: {"numpy": "99"})
     one, two, _ = shards(store)
-    flip_frames(one, 0)
+    flip_frames(one, 1)
     os.rename(two, two.with_name("shard-0000-0123456789abcdef.h5"))
     report = repair_store(store, clips)
     assert {item.path: item.same_bytes for item in report.repaired} == {one: False, two: True}

@@ -32,6 +32,16 @@ def test_keys_are_found_behind_a_lost_beginning(tmp_path: Path, first: int, fill
     assert salvage_keys(path, path.name) == sorted(keys_of(rows))
 
 
+@pytest.mark.parametrize(("before", "after"), [(9, 0), (0, 7), (64, 130)])
+def test_digits_beside_the_digests_do_no_harm(tmp_path: Path, before: int, after: int) -> None:
+    rows = make_rows(4)
+    path = write(tmp_path, rows).path
+    data = path.read_bytes()
+    first, last = data.index(rows[0].digest.encode()), data.index(rows[-1].digest.encode()) + 64
+    path.write_bytes(data[: first - before] + b"a" * before + data[first:last] + b"b" * after + data[last + after :])
+    assert salvage_keys(path, path.name) == keys_of(rows)
+
+
 def test_keys_are_found_where_the_frames_are_cut_off(tmp_path: Path) -> None:
     path = write(tmp_path, make_rows(5)).path
     os.truncate(path, user_block(path).frames_offset)
