@@ -222,7 +222,8 @@ class _Repair:
 
     def _paths_of(self, targets: list[Target]) -> dict[str, str]:
         names = {key.name for target in targets for key in target.keys}
-        return {name: path for name, path in zip(self.clips["fname"], self.clips["path"], strict=True) if name in names}
+        clips = zip(self.clips["fname"], self.clips["path"], strict=True)
+        return {name: os.path.abspath(path) for name, path in clips if name in names}  # a worker may run elsewhere
 
     def _long_clips(self) -> dict[Key, float]:
         """Give the length of the clips that an earlier, higher limit let in."""
