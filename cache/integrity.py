@@ -317,7 +317,7 @@ def _find_strangers(tables: list[ShardTable]) -> list[BadShard]:
 
 def _with_clips(bad: list[BadShard], whole: list[ShardTable]) -> list[BadShard]:
     """Add to each shard which clips cannot be read because of it."""
-    ring = KeyRing([*whole, *(shard.table for shard in bad if shard.table is not None)])
+    ring = KeyRing([*(shard.table for shard in bad if shard.table is not None), *whole])
     paths = {table.path for table in whole}
     return [_with_own_clips(shard, ring, paths) for shard in bad]
 
