@@ -300,7 +300,8 @@ def test_verify_names_bad_shards_and_their_clips(tmp_path: Path) -> None:
     assert [bad.reason for bad in report.bad] == [
         "the frames of 1 of its 2 clips do not match their CRC-32: '000.wav'",
         "the user block has 0 bytes instead of 512; nothing proves which clips its name stands for",
-        "the user block does not begin with earmark's magic: not a shard, or overwritten; its name stands for 5 clips",
+        "the user block does not begin with earmark's magic: another kind of file, or overwritten; its name stands for "
+        "5 clips",
     ]
 
 
