@@ -247,17 +247,22 @@ def prune(plan: PrunePlan, *, wait: bool = False) -> PruneReport:
         There is no room for a shard that is sealed anew; nothing is lost.
     """
     with StoreLock(plan.store, wait=wait):
-        if plan_prune(plan.store, known=plan.known, keep=plan.keep) != plan:
+        if _lasting(plan_prune(plan.store, known=plan.known, keep=plan.keep)) != _lasting(plan):
             message = f"{plan.store} has changed since the list was made: run cli cache prune again"
             raise InputError(message)
-        freed = 0
+        # Whoever takes the lock clears leftovers away.
+        freed = sum(removal.n_bytes for removal in plan.removals if removal.kind == "leftover")
         damaged: list[tuple[Path, str]] = []
-        for removal in plan.removals:
+        for removal in _lasting(plan)[0]:
             try:
                 freed += _remove(removal)
             except IntegrityError as error:
                 damaged.append((removal.path, str(error)))
     return PruneReport(freed, plan.left_alone + tuple(damaged))
+
+
+def _lasting(plan: PrunePlan) -> tuple[list[Removal], tuple[tuple[Path, str], ...]]:
+    return [removal for removal in plan.removals if removal.kind != "leftover"], plan.left_alone
 
 
 def _remove(removal: Removal) -> int:

@@ -1,14 +1,18 @@
 """Epoch after epoch, no process keeps anything of what it read.
 
+A fresh process measures, for the heap of one that has run a thousand tests moves by itself.
 Of a worker its private memory is measured, the pages that it alone has: a page that a fork shares with its parent
 counts from when one of the two writes to it. Of the parent it is all anonymous memory, shared with forks or not: what
 it writes to after a fork is no growth. The mapped shards and the batches in shared memory are in neither.
 """
 
 import gc
+import json
 import multiprocessing
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +22,7 @@ import torch
 from stores import HEAD, write_store
 from torch.utils.data import DataLoader, default_convert
 
-from cache import StoreReader
+from cache import open_store
 from train.dataset import WindowDataset
 
 N_CLIPS, N_FRAMES = 160, 800
@@ -26,23 +30,21 @@ EPOCHS = 5
 BOUND_KB = 1024
 """An epoch reads 8 MB; each of four workers reads 2 MB of them."""
 
-pytestmark = [
-    pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="the system does not tell private memory"),
-    pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),
-    pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
-]
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/smaps_rollup").exists(), reason="the system does not tell private memory"
+)
 
 
-@pytest.fixture(scope="module")
-def frames() -> torch.Tensor:
+def make_frames() -> torch.Tensor:
     rng = np.random.default_rng(5)
     return torch.from_numpy(rng.normal(-40, 20, (N_CLIPS, N_FRAMES, HEAD.n_mels)).astype(np.float16))
 
 
 @pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory, frames: torch.Tensor) -> StoreReader:
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    frames = make_frames()
     clips = {f"{clip:03d}": frames[clip].numpy() for clip in range(N_CLIPS)}
-    return write_store(tmp_path_factory.mktemp("flat"), HEAD, clips)
+    return write_store(tmp_path_factory.mktemp("flat"), HEAD, clips).path
 
 
 def memory_kb(pid: int, kind: str) -> int:
@@ -81,19 +83,28 @@ def memory_by_epoch(loader: DataLoader, frames: torch.Tensor) -> Iterator[dict[i
         pytest.param(2, "forkserver", marks=pytest.mark.slow),
     ],
 )
-def test_memory_stays_flat_over_epochs(
-    reader: StoreReader, frames: torch.Tensor, workers: int, method: str | None
-) -> None:
-    loader = DataLoader(
-        WindowDataset(reader, range(N_CLIPS), window_frames=N_FRAMES, overlap=0.0),
-        batch_size=8,
-        shuffle=True,
-        num_workers=workers,
-        collate_fn=default_convert,
-        multiprocessing_context=method,
-        persistent_workers=workers > 0,
-    )
-    epochs = list(memory_by_epoch(loader, frames))
+def test_memory_stays_flat_over_epochs(store: str, workers: int, method: str | None) -> None:
+    command = [sys.executable, __file__, store, str(workers), method or ""]
+    out = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1]).stdout
+    epochs = json.loads(out)
     grown = {pid: epochs[-1][pid] - epochs[1][pid] for pid in epochs[1]}
+    assert len(epochs) == EPOCHS
     assert len(grown) == workers + 1
     assert max(grown.values()) <= BOUND_KB, f"kB of each process, epoch by epoch: {epochs}"
+
+
+def main(store: str, workers: str, method: str) -> None:
+    loader = DataLoader(
+        WindowDataset(open_store(store), range(N_CLIPS), window_frames=N_FRAMES, overlap=0.0),
+        batch_size=8,
+        shuffle=True,
+        num_workers=int(workers),
+        collate_fn=default_convert,
+        multiprocessing_context=method or None,
+        persistent_workers=workers != "0",
+    )
+    sys.stdout.write(json.dumps(list(memory_by_epoch(loader, make_frames()))))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
