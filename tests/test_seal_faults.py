@@ -26,7 +26,7 @@ FORK = multiprocessing.get_context("fork")
 ROWS = [*make_rows(3), make_row("broken.wav", problem="it holds no samples")]
 DIED = 9
 
-# Room for the user block, the structure, the frames of three clips, and the user block.
+# Room for the user block, the structure and three clips, each write ending in the middle of a piece; the user block.
 STEPS = [
     "open the temporary file",
     *["write to the temporary file"] * 5,
@@ -84,8 +84,8 @@ class SteppedFile:
     def seek(self, offset: int) -> int:
         return self._steps.take("go back in the temporary file", self._file.seek, offset)
 
-    def tell(self) -> int:
-        return self._file.tell()
+    def fileno(self) -> int:
+        return self._file.fileno()
 
 
 @contextmanager
@@ -93,6 +93,7 @@ def stepped(at: Callable[[int, str], None]) -> Iterator[list[str]]:
     """Put the steps between the writer and the system; give the steps that were taken."""
     steps = Steps(at)
     really_open, check, fsync, replace = Path.open, cache.writer.check_shard, os.fsync, os.replace
+    writev = os.writev
 
     def open_(path: Path, mode: str = "r", **settings: Any) -> Any:
         if mode != "xb":
@@ -115,8 +116,14 @@ def stepped(at: Callable[[int, str], None]) -> Iterator[list[str]]:
         folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
         steps.take(f"make durable {'the folder' if folder else 'the temporary file'}", fsync, descriptor)
 
+    def writev_(descriptor: int, pieces: list[memoryview]) -> int:
+        # Two pieces a call, the last one half: the system may write less than it was given.
+        part = [pieces[0], *(piece[: (len(piece) + 1) // 2] for piece in pieces[1:2])]
+        return steps.take("write to the temporary file", writev, descriptor, part)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "open", open_)
+        patch.setattr(os, "writev", writev_)
         patch.setattr(cache.writer, "check_shard", check_)
         patch.setattr(os, "fsync", fsync_)
         patch.setattr(os, "replace", lambda old, new: steps.take("rename the temporary file", replace, old, new))
