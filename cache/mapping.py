@@ -78,7 +78,7 @@ class FrameMap:
             The system cannot map it.
         """
         offset, length = self._spans[file]
-        lead = offset % mmap.PAGESIZE
+        lead = offset % _HUGE_PAGE_BYTES  # mapped as well, for a huge page is mapped whole or not as one
         if length:
             self._run.map(self.first[file] - lead, length + lead, descriptor, offset - lead)
         self._mapped[file] = True
