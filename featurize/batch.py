@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import soundfile
 
 from cache import (
@@ -40,6 +40,9 @@ from featurize.logmel import log_mel
 from featurize.modes import FeatureMode
 from featurize.notes import explain
 from featurize.sources import Progress, Source, look_at_all, measure_all
+
+if TYPE_CHECKING:  # a third of a second for every worker
+    import pandas as pd
 
 _PROBES = 8  # clips that --dry-run times
 
@@ -150,7 +153,7 @@ class Featurizer:
     wait: bool = False
     progress: Progress | None = None
 
-    def plan(self, clips: pd.DataFrame, *, time_it: bool = False) -> FeaturizePlan:
+    def plan(self, clips: "pd.DataFrame", *, time_it: bool = False) -> FeaturizePlan:
         """Decide what there is to do; writes nothing.
 
         Parameters
@@ -168,7 +171,7 @@ class Featurizer:
         seconds = self._estimate_seconds(tasks) if time_it else math.nan
         return FeaturizePlan(sources, tasks, todo, kept, notes, _estimate_bytes(tasks), seconds)
 
-    def run(self, clips: pd.DataFrame) -> dict[str, ModeReport]:
+    def run(self, clips: "pd.DataFrame") -> dict[str, ModeReport]:
         """Compute what is missing, and report each mode.
 
         Where nothing is missing, the store is neither locked nor written to, unless a killed run left something behind.

@@ -11,13 +11,15 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import pandas as pd
 import soundfile
 
 from cache import Key
 from cache.regular import open_regular
+
+if TYPE_CHECKING:  # a third of a second for every worker
+    import pandas as pd
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -95,7 +97,7 @@ def header_seconds(path: str) -> float:
     return float(info.duration) if info.frames < 1 << 62 else 0.0
 
 
-def look_at_all(clips: pd.DataFrame, *, jobs: int, progress: Progress | None = None) -> list[Source]:
+def look_at_all(clips: "pd.DataFrame", *, jobs: int, progress: Progress | None = None) -> list[Source]:
     """Look at every clip's file, in the clip table's order."""
     pairs = list(zip(clips["fname"].tolist(), clips["path"].tolist(), strict=True))
     return _in_threads(lambda pair: look(*pair), pairs, jobs=jobs, stage="check", progress=progress)
