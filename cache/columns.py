@@ -123,16 +123,31 @@ def unpack_index(data: bytes) -> tuple[dict[str, Any], Rows]:
     IntegrityError
         They are not what :func:`pack_index` gives.
     """
+    header, rows, n_bytes = find_index(data)
+    if n_bytes != len(data):
+        msg = f"its index cannot be read ({len(data)} bytes instead of {n_bytes})"
+        raise IntegrityError(msg)
+    return header, rows
+
+
+def find_index(data: bytes) -> tuple[dict[str, Any], Rows, int]:
+    """Do as :func:`unpack_index` with bytes that may go on behind the index; also give its length.
+
+    Raises
+    ------
+    IntegrityError
+        The bytes do not begin with what :func:`pack_index` gives.
+    """
     try:
         (length,) = _LENGTH.unpack_from(data)
         header = json.loads(data[_LENGTH.size : _LENGTH.size + length])
-        return header, _unpack_rows(data, _LENGTH.size + _rounded(length), header.pop("n_clips"))
+        return header, *_unpack_rows(data, _LENGTH.size + _rounded(length), header.pop("n_clips"))
     except (struct.error, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         msg = f"its index cannot be read ({error})"
         raise IntegrityError(msg) from error
 
 
-def _unpack_rows(data: bytes, offset: int, n_clips: int) -> Rows:
+def _unpack_rows(data: bytes, offset: int, n_clips: int) -> tuple[Rows, int]:
     def take(dtype: str, count: int) -> npt.NDArray[Any]:
         nonlocal offset
         array = np.frombuffer(data, dtype, count, offset)
@@ -141,11 +156,8 @@ def _unpack_rows(data: bytes, offset: int, n_clips: int) -> Rows:
 
     name_ends, problem_ends, stop = take("<i8", n_clips), take("<i8", n_clips), take("<i8", n_clips)
     seconds, digests, crc32 = take("<f8", n_clips), take("u1", 32 * n_clips), take("<u4", n_clips)
-    names, problems = (take("u1", _last(ends)) for ends in (name_ends, problem_ends))
-    if offset != len(data):
-        msg = f"{len(data)} bytes instead of {offset}"
-        raise ValueError(msg)
-    return Rows(Texts(names, name_ends), Texts(problems, problem_ends), digests.reshape(-1, 32), stop, crc32, seconds)
+    names, problems = (Texts(take("u1", _last(ends)), ends) for ends in (name_ends, problem_ends))
+    return Rows(names, problems, digests.reshape(-1, 32), stop, crc32, seconds), offset
 
 
 def _last(ends: npt.NDArray[np.int64]) -> int:

@@ -4,19 +4,21 @@ Conventions
 -----------
 A shard's file name is a hash of its keys: keys that give the name are the shard's, wherever they were found. They are
 looked for in the shards of the same store whose structure is whole (the shards of two modes hold the same clips under
-the same hash), and then in the damaged bytes themselves. Those are searched, never parsed by HDF5, which they can make
-hang or crash: strings lie in HDF5's global heaps, a column of strings is a run of references into these, and the
-digests are a run of hexadecimal digits.
+the same hash), and then in the damaged bytes themselves, which have them twice: in the index, and in ``/clips``. Those
+are searched, never parsed by HDF5, which they can make hang or crash: strings lie in HDF5's global heaps, a column of
+strings is a run of references into these, and the digests are a run of hexadecimal digits.
 """
 
 import re
 import struct
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice, product
 from pathlib import Path
 
 import numpy as np
 
+from cache.columns import find_index
 from cache.errors import InputError, IntegrityError
 from cache.layout import USER_BLOCK_BYTES, Key, UserBlock, decode_name, shard_filename, shard_generation
 from cache.regular import open_regular
@@ -29,6 +31,8 @@ _OBJECT = struct.Struct("<HH4xQ")  # number, count of references, length; the by
 _REFERENCE = struct.Struct("<IQI")  # length of the string, address of its heap, its number there
 _DIGEST_CHARACTERS = 64
 _HASH_CHARACTERS = 16
+_INDEX_HEADER = re.compile(rb"\{\"dtype\":")  # the first of its sorted keys, behind its length
+_INDEX_LENGTH_BYTES = 8
 _HEX_RUN = re.compile(rb"[0-9a-f]{%d,}" % _DIGEST_CHARACTERS)
 
 
@@ -95,6 +99,9 @@ def salvage_keys(path: Path, filename: str) -> list[Key]:
             data = _outside_frames(file.read(_SCAN_BYTES))
     except OSError:
         return []
+    for keys in _indexed_keys(data):
+        if is_proven(keys, filename):
+            return keys
     pairs = ((names, digests) for names in _name_columns(data) for digests in _digest_columns(data, len(names)))
     for names, digests in islice(pairs, _TRIES):
         keys = list(map(Key, names, digests))
@@ -109,6 +116,15 @@ def _outside_frames(data: bytes) -> bytes:
     except IntegrityError:
         return data
     return data[: block.frames_offset or None]
+
+
+def _indexed_keys(data: bytes) -> Iterator[list[Key]]:
+    """Yield the keys of what looks like an index."""
+    for match in _INDEX_HEADER.finditer(data):
+        with suppress(IntegrityError):
+            _, rows, _ = find_index(data[match.start() - _INDEX_LENGTH_BYTES :])
+            names = map(decode_name, rows.names.tolist())
+            yield [Key(name, digest.tobytes().hex()) for name, digest in zip(names, rows.digests, strict=True)]
 
 
 def _name_columns(data: bytes) -> Iterator[list[str]]:

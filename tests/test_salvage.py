@@ -15,10 +15,21 @@ from cache.table import read_table
 ODD_NAMES = ["plain.wav", "Tür/ümläut ｗ.wav", "new\nline.wav", "not-utf8-\udcff.wav", "n" * 255, "0" * 64, "a"]
 
 
+def blank_index(path: Path) -> None:
+    """Leave the rows in ``/clips`` alone."""
+    block = user_block(path)
+    with path.open("r+b") as file:
+        file.seek(block.index_offset)
+        file.write(bytes(block.index_bytes))
+
+
+@pytest.mark.parametrize("indexed", [True, False])
 @pytest.mark.parametrize("n_clips", [1, 2, 16, 700])
-def test_keys_are_found_in_the_bytes(tmp_path: Path, n_clips: int) -> None:
+def test_keys_are_found_in_the_bytes(tmp_path: Path, n_clips: int, *, indexed: bool) -> None:
     rows = [make_row(f"{'long ' * (number % 50)}{number}.wav", 1) for number in range(n_clips)]
     path = write(tmp_path, rows).path
+    if not indexed:
+        blank_index(path)
     assert salvage_keys(path, path.name) == sorted(keys_of(rows))
 
 
@@ -27,6 +38,7 @@ def test_keys_are_found_in_the_bytes(tmp_path: Path, n_clips: int) -> None:
 def test_keys_are_found_behind_a_lost_beginning(tmp_path: Path, first: int, fill: bytes) -> None:
     rows = [make_row(name) for name in ODD_NAMES] + [make_row("bad.wav", problem="no samples")]
     path = write(tmp_path, rows).path
+    blank_index(path)
     with path.open("r+b") as file:
         file.write(fill * first)
     assert salvage_keys(path, path.name) == sorted(keys_of(rows))
@@ -36,6 +48,7 @@ def test_keys_are_found_behind_a_lost_beginning(tmp_path: Path, first: int, fill
 def test_digits_beside_the_digests_do_no_harm(tmp_path: Path, before: int, after: int) -> None:
     rows = make_rows(4)
     path = write(tmp_path, rows).path
+    blank_index(path)
     data = path.read_bytes()
     first, last = data.index(rows[0].digest.encode()), data.index(rows[-1].digest.encode()) + 64
     path.write_bytes(data[: first - before] + b"a" * before + data[first:last] + b"b" * after + data[last + after :])
@@ -52,6 +65,7 @@ def test_names_and_digests_that_look_alike_are_told_apart(tmp_path: Path) -> Non
     # A name of 64 hexadecimal digits, and problems in numbers, make columns like those of the digests and the names.
     rows = [make_row(f"{number:064x}", problem="f" * 64) for number in range(9)]
     path = write(tmp_path, rows).path
+    blank_index(path)
     with path.open("r+b") as file:
         file.write(bytes(USER_BLOCK_BYTES))
     assert salvage_keys(path, path.name) == keys_of(rows)
@@ -60,12 +74,22 @@ def test_names_and_digests_that_look_alike_are_told_apart(tmp_path: Path) -> Non
 def test_what_is_not_proven_is_not_told(tmp_path: Path) -> None:
     path = write(tmp_path, make_rows(5)).path
     assert salvage_keys(path, "shard-0000-0123456789abcdef.h5") == []
+    blank_index(path)
     digest_place = path.read_bytes().index(keys_of(make_rows(5))[2].digest.encode())
     flip(path, digest_place, bit=0)
     assert salvage_keys(path, path.name) == []
     assert salvage_keys(path, "shard-odd.h5") == []
     for nothing in (path.with_name("nowhere"), tmp_path):
         assert salvage_keys(nothing, path.name) == []
+
+
+def test_the_keys_outlive_any_flipped_bit_outside_the_frames(tmp_path: Path) -> None:
+    rows = make_rows(3)
+    path = write(tmp_path, rows).path
+    for offset in range(0, user_block(path).frames_offset, 53):
+        flip(path, offset, bit=offset % 8)
+        assert salvage_keys(path, path.name) == keys_of(rows), offset
+        flip(path, offset, bit=offset % 8)
 
 
 def test_random_damage_is_survived(tmp_path: Path) -> None:
