@@ -88,7 +88,7 @@ def _describe(error: OSError) -> tuple[str, int]:
         return str(error), error.exit_code
     if isinstance(error, BrokenPipeError):
         raise error
-    code = EXIT_NO_SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT) else 1
+    code = EXIT_NO_SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else 1
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}", code
 
@@ -1172,8 +1172,8 @@ def cache_prune(
     """Remove what nothing refers to, asking first.
 
     That is: temporary files of killed runs; folders with settings that neither this version nor a run has; rows with a
-    newer one of the same name, unless a CORPUS (data/ where none is given and it is there) has their very file. Bad
-    shards and files of others stay. End trainings that read the store first.
+    newer one of the same name that no CORPUS (data/ where none is given and it is there) has the file of. Bad shards
+    and files of others stay, and without a CORPUS all rows do. End trainings that read the store first.
 
     \b
     Example:
@@ -1186,7 +1186,12 @@ def cache_prune(
 
     known = known_fingerprints(runs)
     superseded = {key for folder in scan_store(store) for key in folder.superseded.values()}
-    plan = plan_prune(store, known=known, keep=_keys_in_use(corpora, superseded, jobs))
+    corpora = corpora or tuple(path for path in [Path("data")] if path.is_dir())
+    # Which of two rows of a name a corpus uses, only the corpus tells.
+    keep = _keys_in_use(corpora, superseded, jobs) if corpora else superseded
+    if superseded and not corpora:
+        say(f"{len(superseded)} superseded rows stay: name the CORPUS folders that use this store to remove the others")
+    plan = plan_prune(store, known=known, keep=keep)
     removals = [
         {"kind": item.kind, "path": str(item.path), "bytes": item.n_bytes, "reason": item.reason}
         for item in plan.removals
@@ -1223,7 +1228,7 @@ def _keys_in_use(corpora: Sequence[Path], superseded: "set[Key]", jobs: int | No
     found: set[Key] = set()
     with progress_bars() as bars:
         # Read even where no row is superseded: a mistyped CORPUS is an error, not an empty one.
-        for corpus in corpora or [path for path in [Path("data")] if path.is_dir()]:
+        for corpus in corpora:
             clips = read_corpus(corpus)
             found |= keys_in_use(clips, superseded, jobs=count_jobs(jobs), progress=bars)
     return found

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from cache.errors import IntegrityError, NotFoundError
 from cache.integrity import BadShard
 from cache.layout import TEMP_SUFFIX, Key
-from cache.table import ShardTable, inspect_shard, shard_paths
+from cache.table import ShardTable, inspect_shard, list_folder, shard_paths
 
 
 class Place(NamedTuple):
@@ -125,7 +125,7 @@ def _folders(store: str | os.PathLike[str]) -> list[Path]:
     if not root.is_dir():
         message = f"the store {os.fspath(store)} is not there; run cli featurize, or name another with --store"
         raise NotFoundError(message)
-    return [path for path in (root, *sorted(root.glob("*-*"))) if path.is_dir()]
+    return [path for path in (root, *list_folder(root, "*-*")) if path.is_dir()]
 
 
 def _read_folder(path: Path) -> ModeFolder:
@@ -136,7 +136,7 @@ def _read_folder(path: Path) -> ModeFolder:
             tables.append(inspect_shard(shard, name=shard.name))
         except IntegrityError as error:
             bad.append(BadShard(shard, str(error)))
-    return ModeFolder(path, tuple(tables), tuple(bad), tuple(sorted(path.glob(f".shard-*{TEMP_SUFFIX}"))))
+    return ModeFolder(path, tuple(tables), tuple(bad), tuple(list_folder(path, f".shard-*{TEMP_SUFFIX}")))
 
 
 def take_inventory(store: str | os.PathLike[str]) -> list[dict[str, Any]]:

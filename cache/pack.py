@@ -31,7 +31,7 @@ from cache.errors import InputError, IntegrityError, NoSpaceError, NotFoundError
 from cache.image import SparseImage
 from cache.integrity import verify_store
 from cache.inventory import shard_folders
-from cache.layout import FORMAT_VERSION, TEMP_SUFFIX, USER_BLOCK_BYTES, UserBlock, encode_name
+from cache.layout import FORMAT_VERSION, SHARD_GLOB, TEMP_SUFFIX, USER_BLOCK_BYTES, UserBlock, encode_name
 from cache.space import NO_SPACE_ERRNOS, require_space
 from cache.table import ShardTable, read_table, shard_paths
 from cache.unpack import PACK_NAME, PACK_VERSION, PackedShard, hash_file, read_pack
@@ -155,6 +155,9 @@ def pack_store(
 
 
 def _check_out(out: Path, *, force: bool) -> None:
+    if out.match(SHARD_GLOB):
+        message = f"{out} is named like a shard, and a store would take it for one: give it another name"
+        raise InputError(message)
     if out.is_dir() or (out.exists() and not force):
         what = "is a folder: name a file" if out.is_dir() else "is there: name another file, or give --force"
         message = f"{out} {what}"

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from cache.columns import Rows, Texts, concatenate
 from cache.errors import InputError, IntegrityError, NotFoundError
-from cache.layout import SHARD_GLOB, USER_BLOCK_BYTES, Key, UserBlock, decode_name, encode_name, foreign_to
+from cache.layout import SHARD_GLOB, USER_BLOCK_BYTES, Key, UserBlock, check_key, decode_name, encode_name, foreign_to
 from cache.mapping import FrameMap
 from cache.regular import open_regular
 from cache.sharing import SharedArrays
@@ -208,7 +208,7 @@ class StoreReader:
         InputError, IntegrityError
             As for :meth:`gather`: the clips are checked.
         """
-        chosen, first = np.asarray(clips, dtype=np.int64), np.asarray(starts, dtype=np.int64)
+        chosen, first = _whole_numbers(clips, "clips"), _whole_numbers(starts, "starts")
         self._check_windows(chosen, first, n_frames)
         checked = self._checked.take(chosen)
         if not np.logical_and.reduce(checked):
@@ -220,8 +220,8 @@ class StoreReader:
         if clips.ndim != 1 or clips.shape != starts.shape:
             msg = f"clips and starts must be one-dimensional and equally long; got {clips.shape} and {starts.shape}"
             raise InputError(msg)
-        if n_frames < 1:
-            msg = f"a window must have at least 1 frame; got n_frames={n_frames}"
+        if not 1 <= n_frames < 2**31:
+            msg = f"a window must have 1 … 2147483647 frames; got n_frames={n_frames}"
             raise InputError(msg)
         # A number or its distance from the limit is below 0 where it is wrong, and so is the "or" of all of them then:
         # comparing each would take three times as long, which shows in batches of 64.
@@ -260,6 +260,14 @@ class StoreReader:
         except OSError as error:
             msg = f"shard {path} cannot be read any more ({error.strerror or error}): open the store anew"
             raise IntegrityError(msg) from error
+
+
+def _whole_numbers(values: npt.ArrayLike, name: str) -> npt.NDArray[np.int64]:
+    array = np.asarray(values)
+    if array.dtype.kind not in "iu" and array.size:
+        msg = f"{name} must be whole numbers; got {array.dtype}"
+        raise InputError(msg)
+    return array.astype(np.int64, copy=False)
 
 
 def open_store(path: str | os.PathLike[str], keys: Sequence[Key] | None = None) -> StoreReader:
@@ -373,6 +381,8 @@ def _find(keys: Sequence[Key], rows: Rows, names: list[bytes], folder: Path) -> 
     """Give the row of each key."""
     digests = rows.digests.tobytes()
     known = {digests[32 * row : 32 * row + 32] + name: row for row, name in enumerate(names)}
+    for key in keys:
+        check_key(Key(*key) if len(key) == 2 else Key(str(key), ""))
     found = [known.get(bytes.fromhex(key[1]) + encode_name(key[0]), -1) for key in keys]
     chosen = np.array(found, np.int64)
     lost = (chosen < 0) | _has_problem(rows)[chosen]

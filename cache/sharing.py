@@ -14,12 +14,14 @@ import os
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
+from multiprocessing.util import Finalize
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cache.errors import NotFoundError
+from cache.errors import NoSpaceError, NotFoundError
+from cache.space import NO_SPACE_ERRNOS
 
 _ALIGNMENT = 64
 
@@ -48,10 +50,13 @@ class SharedArrays(Mapping[str, npt.NDArray[Any]]):
         return len(self._arrays)
 
     def __getstate__(self) -> str:
-        if not self._path:
+        # A cleaner of temporary files may have been here since.
+        if not self._path or not os.path.exists(self._path):
             self._path = _write(self._arrays)
-            # A forked child inherits this promise, and must not keep it.
+            # A forked child inherits these promises, and must not keep them; a child of multiprocessing ends without
+            # those of weakref.
             weakref.finalize(self, _remove, self._path, os.getpid())
+            Finalize(None, _remove, (self._path, os.getpid()), exitpriority=0)
         return self._path
 
     def __setstate__(self, path: str) -> None:
@@ -62,12 +67,19 @@ class SharedArrays(Mapping[str, npt.NDArray[Any]]):
 def _write(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
     """Write a header, as a line of JSON, and the arrays, each aligned."""
     descriptor, path = tempfile.mkstemp(prefix="earmark-", suffix=".arrays")
-    header = json.dumps([(name, array.dtype.str, array.shape) for name, array in arrays.items()]).encode() + b"\n"
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(header)
-        for array in arrays.values():
-            file.write(bytes(-file.tell() % _ALIGNMENT))
-            file.write(array.data)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            header = json.dumps([(name, array.dtype.str, array.shape) for name, array in arrays.items()])
+            file.write(header.encode() + b"\n")
+            for array in arrays.values():
+                file.write(bytes(-file.tell() % _ALIGNMENT))
+                file.write(array.data)
+    except OSError as error:
+        os.unlink(path)
+        if error.errno in NO_SPACE_ERRNOS:
+            message = f"no space left for {path} ({error.strerror}): make room, or set TMPDIR to another folder"
+            raise NoSpaceError(message) from error
+        raise
     return path
 
 

@@ -7,6 +7,7 @@ from ``/index`` among those very bytes. HDF5 takes no part, so damaged bytes are
 make it hang), and no lock of its own is taken on a network file system.
 """
 
+import fnmatch
 import hashlib
 import os
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.columns import Rows, unpack_index
-from cache.errors import IntegrityError
+from cache.errors import InputError, IntegrityError
 from cache.layout import SHARD_GLOB, USER_BLOCK_BYTES, Key, UserBlock, decode_name, parse_dtype, shard_generation
 from cache.regular import open_regular
 
@@ -99,7 +100,25 @@ def shard_paths(folder: str | os.PathLike[str]) -> list[Path]:
     list of Path
         A file that is called ``shard-*.h5``, but not as earmark names one, comes first; reading it fails.
     """
-    return sorted(Path(folder).glob(SHARD_GLOB), key=_order)
+    return sorted(list_folder(folder, SHARD_GLOB), key=_order)
+
+
+def list_folder(folder: str | os.PathLike[str], pattern: str) -> list[Path]:
+    """List what a folder holds under such names; nothing where it is not there.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be listed: to take that for an empty one would have all of it computed anew.
+    """
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        msg = f"{os.fspath(folder)} cannot be listed ({error.strerror}): make it readable"
+        raise InputError(msg) from error
+    return [Path(folder, name) for name in sorted(names) if fnmatch.fnmatchcase(name, pattern)]
 
 
 def _order(path: Path) -> tuple[int, str]:

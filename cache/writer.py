@@ -164,7 +164,8 @@ def find_leftovers(folder: str | os.PathLike[str]) -> list[Path]:
         Temporary files.
     """
     name = f".shard-*{TEMP_SUFFIX}"
-    return sorted(path for pattern in (name, f"*/{name}") for path in Path(folder).glob(pattern))
+    found = (path for pattern in (name, f"*/{name}") for path in Path(folder).glob(pattern))
+    return sorted(path for path in found if path.is_file())
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> list[Path]:

@@ -168,7 +168,7 @@ class _Repair:
         tasks = [task for folder, shards in known.items() for task in self._plan(folder, shards, seconds)]
         self._work(tasks)
         for shard in (shard for shards in known.values() for shard in shards):
-            if not shard.keys and os.path.lexists(shard.path) and not self._is_needed(shard):
+            if (not shard.keys or _is_copy(shard)) and os.path.lexists(shard.path) and not self._is_needed(shard):
                 self._move(shard.path, shard.reason)
                 emptied.add(self._mode_of(shard.path))
         return sorted(emptied, key=lambda mode: mode.folder)
@@ -266,6 +266,15 @@ def _say_lost(n_clips: int) -> str:
     return f"{n_clips} of its clips {words} gone or changed"
 
 
+def _is_copy(shard: BadShard) -> bool:
+    """Tell whether a file is a shard under another generation's name: sealed so, it would supersede newer rows."""
+    return (
+        shard.fault == "name"
+        and shard.block is not None
+        and shard.block.shard_name.split("-")[-1] == shard.path.name.split("-")[-1]
+    )
+
+
 def _fits(table: ShardTable | None, mode: FeatureMode) -> bool:
     return table is not None and (table.mode, table.fingerprint, table.n_mels, table.dtype.name) == (
         mode.name,
@@ -278,7 +287,7 @@ def _fits(table: ShardTable | None, mode: FeatureMode) -> bool:
 def _targets(bad: list[BadShard], misplaced: list[BadShard]) -> Iterator[Target]:
     """Yield the shards to be sealed: those that are bad, and those that lie under another name alone."""
     promised = {shard.block.shard_name: shard.block.sha256_all for shard in bad if shard.block}
-    keys = {shard.path: shard.keys for shard in bad if shard.keys and shard.fault != "folder"}
+    keys = {shard.path: shard.keys for shard in bad if shard.keys and shard.fault != "folder" and not _is_copy(shard)}
     for shard in misplaced:
         if shard.block and shard.table and is_proven(shard.table.keys, shard.block.shard_name):
             place = shard.path.with_name(shard.block.shard_name)

@@ -308,6 +308,11 @@ class TestPlaces:
         assert packed.read_bytes() != data
 
     def test_wrong_places_are_refused(self, store: Path, tmp_path: Path) -> None:
+        shard = next((store / X).glob("shard-*.h5"))
+        data = shard.read_bytes()
+        with pytest.raises(InputError, match="is named like a shard"):
+            pack_store(store, shard, force=True)
+        assert shard.read_bytes() == data
         with pytest.raises(InputError, match="is a folder: name a file"):
             pack_store(store, tmp_path, force=True)
         with pytest.raises(NotFoundError, match="there is no folder"):

@@ -1,5 +1,6 @@
 """Reading through the map: equal to plain h5py, in any process."""
 
+import errno
 import multiprocessing
 import os
 import pickle
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shard_samples import N_MELS, digest_of, flip, keys_of, make_row, make_rows, user_block, write
 
-from cache import Key, StoreReader, open_store
+from cache import Key, StoreReader, open_store, read_index
 from cache.errors import InputError, IntegrityError, NotFoundError
 
 
@@ -148,7 +149,10 @@ def test_gather_copies_the_very_windows(three_shards: Path, data: st.DataObject,
         ([0], [0], 9, "has 8 frames"),
         ([12], [0], 8, "in 0 … 11; got 12"),
         ([-1], [0], 8, "in 0 … 11; got -1"),
-        ([0], [0], 0, "at least 1 frame; got n_frames=0"),
+        ([0], [0], 0, "must have 1 … 2147483647 frames; got n_frames=0"),
+        ([0], [0], 2**63, r"got n_frames=9223372036854775808"),
+        ([0.5], [0], 8, "clips must be whole numbers; got float64"),
+        ([0], ["0"], 8, "starts must be whole numbers; got <U1"),
         ([0], [0, 1], 8, r"equally long; got \(1,\) and \(2,\)"),
         ([[0]], [[0]], 8, r"got \(1, 1\)"),
     ],
@@ -158,6 +162,24 @@ def test_windows_outside_a_clip_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         open_store(three_shards).gather(clips, starts, n_frames)
+
+
+@pytest.mark.parametrize("key", ["0-0.wav", ("0-0.wav", "zz"), ("", "0" * 64)])
+def test_what_is_no_key_is_refused(three_shards: Path, key: object) -> None:
+    with pytest.raises(InputError, match=r"64 hexadecimal digits|must be a file name"):
+        open_store(three_shards, [key])  # type: ignore[list-item]
+
+
+def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(
+    three_shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    for read in (open_store, read_index):
+        with pytest.raises(InputError, match=r"cannot be listed \(Permission denied\): make it readable"):
+            read(three_shards)
 
 
 def frames_of(reader: StoreReader) -> list[bytes]:

@@ -200,6 +200,23 @@ def test_a_renamed_shard_gets_its_name_back(store: Path, clips: pd.DataFrame, de
     assert state(store) == before
 
 
+@pytest.mark.parametrize("copied", [True, False])
+def test_a_shard_under_a_later_generations_name_supersedes_nothing(
+    store: Path, clips: pd.DataFrame, *, copied: bool
+) -> None:
+    before = state(store)
+    path = shards(store)[0]
+    odd = path.with_name(path.name.replace("shard-0000", "shard-0005"))
+    if copied:
+        shutil.copy(path, odd)
+    else:
+        path.rename(odd)
+    report = repair_store(store, clips)
+    assert [item.path for item in report.moved] == [odd]
+    assert report.ok
+    assert {name: data for name, data in state(store).items() if not name.endswith(".bad")} == before
+
+
 def test_a_shard_copied_over_another(store: Path, clips: pd.DataFrame, decoded: list[str]) -> None:
     before = state(store)
     one, two, _ = shards(store)

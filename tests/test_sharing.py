@@ -1,5 +1,6 @@
 """Shared arrays: small pickles, the same arrays in other processes, and nothing left behind."""
 
+import errno
 import gc
 import multiprocessing
 import pickle
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache.errors import NotFoundError
+from cache.errors import NoSpaceError, NotFoundError
 from cache.sharing import SharedArrays
 
 
@@ -54,6 +55,41 @@ def test_a_pickle_is_small_and_its_file_goes_with_its_maker(spool: Path) -> None
     assert again["rows"][-1] == 999_999
     with pytest.raises(NotFoundError, match=r"which is gone: .*open the store anew"):
         pickle.loads(data)
+
+
+def test_a_cleaner_of_temporary_files_does_no_harm(spool: Path) -> None:
+    arrays = make()
+    pickle.dumps(arrays)
+    files(spool)[0].unlink()
+    assert read(pickle.loads(pickle.dumps(arrays))) == read(arrays)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_child_that_pickles_first_leaves_nothing(spool: Path, method: str) -> None:
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        size = pool.apply(_pickle_here, (str(spool),))
+        pool.close()
+        pool.join()
+    assert size < 300
+    assert files(spool) == []
+
+
+def _pickle_here(spool: str) -> int:
+    tempfile.tempdir = spool
+    return len(pickle.dumps(KEPT))
+
+
+KEPT = make()
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("cache.sharing.json.dumps", lambda _: type("Text", (), {"encode": fail})())
+    with pytest.raises(NoSpaceError, match="make room, or set TMPDIR"):
+        pickle.dumps(make())
+    assert files(spool) == []
 
 
 def test_nothing_is_written_without_need(spool: Path) -> None:
