@@ -639,7 +639,7 @@ def _featurizer(
     from featurize.batch import Featurizer
     from featurize.jobs import count_jobs
 
-    return Featurizer(store, modes, jobs=count_jobs(jobs), progress=bars, **settings)
+    return Featurizer(store, modes, jobs=count_jobs(jobs), progress=bars, on_wait=say, **settings)
 
 
 def _show_plan(featurizer: "Featurizer", clips: "pd.DataFrame", *, as_json: bool) -> None:
@@ -1024,6 +1024,8 @@ def cache() -> None:
 def cache_info(store: Path, runs: Path, as_json: bool) -> None:
     """Say what the store holds, and how much of it is superfluous; end with 4 if a shard is bad.
 
+    The frames stay unread: cli cache verify checks them.
+
     \b
     Example:
       cli cache info
@@ -1083,8 +1085,8 @@ def cache_explain(
 ) -> None:
     """Say in words why clips are done, stale or missing; end with 4 if a shard is bad.
 
-    Compares the files of the corpus, the settings of this version and what the store holds; writes nothing. Without
-    --mode: LH and X.
+    Compares the files of the corpus, the settings of this version and what the store holds; writes nothing. The frames
+    stay unread: cli cache verify checks them. Without --mode: LH and X.
 
     \b
     Example:
@@ -1414,7 +1416,9 @@ def _repair_text(result: dict[str, Any]) -> str:
     for row in result["repaired"]:
         counts = f"{row['kept']} clips kept, {row['recomputed']} recomputed"
         lines.append(f"repaired: {row['path']}: {counts}{same[row['same_bytes']]}")
-        lines += [f"lost: {name}: its file is gone or changed; next: cli featurize" for name in row["lost"]]
+        lines += [
+            f"lost: {name}: its file is gone from this corpus or changed; next: cli featurize" for name in row["lost"]
+        ]
     lines += [f"moved: {row['path']} -> {row['to']}: {row['reason']}" for row in result["moved"]]
     lines += [
         f"{name}: computed {count} clips that no shard held any more" for name, count in result["computed"].items()

@@ -13,6 +13,7 @@ import os
 import shlex
 import socket
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +37,8 @@ class StoreLock:
         The store, which holds the modes' folders; made where it is not there.
     wait : bool, keyword-only
         Wait for another run to end, instead of raising an error.
+    on_wait : callable, optional
+        Called with one sentence, where there is a run to wait for.
 
     Raises
     ------
@@ -47,17 +50,20 @@ class StoreLock:
         On entering: the disk is full.
     """
 
-    def __init__(self, store: str | os.PathLike[str], *, wait: bool = False) -> None:
+    def __init__(
+        self, store: str | os.PathLike[str], *, wait: bool = False, on_wait: Callable[[str], object] | None = None
+    ) -> None:
         self.store = Path(store)
         self._owner_path = self.store / ".lock.owner"
         self._wait = wait
+        self._on_wait = on_wait
         # Not bound to a thread, so that a progress thread's end may release it.
         self._lock = FileLock(self.store / ".lock", thread_local=False)
 
     def __enter__(self) -> Self:
         try:
             make_folder(self.store)
-            self._lock.acquire(timeout=_FOREVER if self._wait else 0)
+            self._acquire()
             self._begin()
         except Timeout as error:
             msg = f"{self.store} is held by {self._owner()}: wait for it to end (cli featurize --wait does)"
@@ -78,6 +84,16 @@ class StoreLock:
             self._owner_path.unlink(missing_ok=True)
         finally:
             self._lock.release()
+
+    def _acquire(self) -> None:
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            if not self._wait:
+                raise
+            if self._on_wait:
+                self._on_wait(f"{self.store} is held by {self._owner()}: waiting for it to end")
+            self._lock.acquire(timeout=_FOREVER)
 
     def _begin(self) -> None:
         try:

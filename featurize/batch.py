@@ -9,7 +9,7 @@ a pure decision on keys: done, stale or missing.
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
@@ -140,6 +140,8 @@ class Featurizer:
         minutes, and clips that the store holds stay as they are.
     wait : bool
         Wait for another run that holds the store.
+    on_wait : callable, optional
+        Called with a sentence that names that run.
     progress : callable, optional
         ``progress(stage, done, total)``.
     """
@@ -151,6 +153,7 @@ class Featurizer:
     scheduler: str | None = None
     max_clip_minutes: float | None = None
     wait: bool = False
+    on_wait: Callable[[str], object] | None = None
     progress: Progress | None = None
 
     def plan(self, clips: "pd.DataFrame", *, time_it: bool = False) -> FeaturizePlan:
@@ -189,7 +192,7 @@ class Featurizer:
         """
         plan = self.plan(clips)
         if plan.tasks:
-            with StoreLock(self.store, wait=self.wait):
+            with StoreLock(self.store, wait=self.wait, on_wait=self.on_wait):
                 plan = self._plan(plan.sources)  # another run may have written meanwhile
                 require_space(self.store, plan.n_bytes)
                 self._work(plan)

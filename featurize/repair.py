@@ -161,8 +161,7 @@ class _Repair:
         }
         for shard in bad:
             if shard.path.parent.parent != self.store or shard.path.parent.name not in self.variants:
-                unknown = "its folder is of no mode that is to be repaired: see cli cache info, and move it away"
-                self.report.left.append((shard.path, f"{shard.reason}; {unknown}"))
+                self.report.left.append((shard.path, f"{shard.reason}; {_why_left(shard.path.parent.name)}"))
         emptied = {self._mode_of(shard.path) for shards in known.values() for shard in shards if self._clear(shard)}
         seconds = self._long_clips() if any(known.values()) else {}
         tasks = [task for folder, shards in known.items() for task in self._plan(folder, shards, seconds)]
@@ -259,11 +258,17 @@ class _Repair:
             self._move(path, _say_lost(len(mended.lost)))
 
 
+def _why_left(folder: str) -> str:
+    if folder in {variant.folder for variant in _variants(MODES.values())}:
+        return "its mode was not asked for: repair without --mode"
+    return "its folder is of no mode that is to be repaired: see cli cache info, and move it away"
+
+
 def _say_lost(n_clips: int) -> str:
     if not n_clips:
         return "its clips are not those that its name stands for"
     words = "is lost: its file is" if n_clips == 1 else "are lost: their files are"
-    return f"{n_clips} of its clips {words} gone or changed"
+    return f"{n_clips} of its clips {words} gone from this corpus or changed (another one may have it)"
 
 
 def _is_copy(shard: BadShard) -> bool:

@@ -246,8 +246,11 @@ class TestFeaturize:
         assert [row["path"] for row in report["left"]] == [str(one)]
         assert (report["ok"], report["repaired"]) == (False, [])
         result = run("cache", "repair", corpus, "--jobs", 1)
-        assert f"lost: {name}: its file is gone or changed; next: cli featurize" in result.stdout
-        assert f"moved: {one} -> {one}.bad: 1 of its clips is lost: its file is gone or changed" in result.stdout
+        assert f"lost: {name}: its file is gone from this corpus or changed; next: cli featurize" in result.stdout
+        assert (
+            f"moved: {one} -> {one}.bad: 1 of its clips is lost: its file is gone from this corpus or changed"
+            in result.stdout
+        )
         assert run_json("cache", "verify")["ok"] is True
 
     def test_workers_make_the_same_bytes(self, corpus):

@@ -118,8 +118,14 @@ def test_waiting_ends_when_the_owner_does(tmp_path: Path) -> None:
     with holder(tmp_path) as process:
         assert process.stdin is not None
         threading.Timer(0.2, process.stdin.close).start()
-        with StoreLock(tmp_path, wait=True):
+        told: list[str] = []
+        with StoreLock(tmp_path, wait=True, on_wait=told.append):
             assert process.wait(60) == 0
+        assert len(told) == 1
+        assert f"is held by process {process.pid} on" in told[0]
+        assert told[0].endswith(": waiting for it to end")
+        with StoreLock(tmp_path, wait=True, on_wait=told.append):
+            assert len(told) == 1
 
 
 def test_who_holds_the_store_stands_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

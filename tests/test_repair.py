@@ -301,7 +301,7 @@ def test_lost_clips_are_named_and_the_others_kept(store: Path, clips: pd.DataFra
     (repaired,) = report.repaired
     assert (repaired.kept, repaired.recomputed, repaired.lost, repaired.same_bytes) == (14, 0, [gone, changed], False)
     assert [(item.path, item.to.name) for item in report.moved] == [(path, f"{path.name}.bad")]
-    assert "2 of its clips are lost: their files are gone or changed" in report.moved[0].reason
+    assert "2 of its clips are lost: their files are gone from this corpus or changed" in report.moved[0].reason
     after = read_index(path.parent)
     assert len(after) == N_CLIPS - 2
     assert {gone, changed}.isdisjoint(after.by_name)
@@ -358,6 +358,15 @@ def test_folders_of_unknown_settings_are_left(store: Path, clips: pd.DataFrame) 
     assert [path.parent for path, _ in report.left] == [old] * 3
     assert "its folder is of no mode that is to be repaired" in report.left[0][1]
     assert report.moved == []
+
+
+def test_a_mode_that_was_not_asked_for_is_left(store: Path, clips: pd.DataFrame) -> None:
+    flip_frames(shards(store)[0], 1)
+    report = repair_store(store, clips, modes=[X])
+    assert [(path, reason.split("; ")[-1]) for path, reason in report.left] == [
+        (shards(store)[0], "its mode was not asked for: repair without --mode")
+    ]
+    assert not report.ok
 
 
 def test_workers_give_the_same_bytes(store: Path, clips: pd.DataFrame) -> None:
