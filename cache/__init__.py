@@ -1,15 +1,17 @@
 """The on-disk store of features: sealed shards, read through a memory map.
 
 - :mod:`cache.layout`: the format, on one page; :class:`Key`
-- :mod:`cache.table`: a shard's rows and attributes, checked before HDF5 parses them
+- :mod:`cache.columns`, :mod:`cache.table`: a shard's rows and attributes, read and checked without HDF5
+- :mod:`cache.hdf5`: a shard as HDF5 sees it
 - :mod:`cache.index`: which rows a mode's folder holds
 - :mod:`cache.plan`: which clips must be computed, and which shards they make
 - :mod:`cache.writer`: sealing a shard
-- :mod:`cache.reader`: frames on the mapped bytes
-- :mod:`cache.integrity`: checking every byte
-- :mod:`cache.salvage`: which clips a damaged shard holds
+- :mod:`cache.reader`: frames on the mapped bytes, by :mod:`cache.mapping` and :mod:`cache.sharing`
+- :mod:`cache.integrity`, :mod:`cache.salvage`: checking every byte, and which clips a damaged shard holds
+- :mod:`cache.inventory`, :mod:`cache.prune`: what a store holds, and what can go
+- :mod:`cache.pack`, :mod:`cache.unpack`, :mod:`cache.image`: a store as one portable file
 - :mod:`cache.lock`, :mod:`cache.space`: one writer a store, and room on the disk
-- :mod:`cache.regular`: opening regular files only
+- :mod:`cache.regular`: opening files without waiting for them
 - :mod:`cache.errors`: what all of earmark raises
 
 The names are offered lazily (PEP 562): a room that needs :mod:`cache.errors` alone does not load HDF5.
