@@ -181,7 +181,22 @@ class StoreReader:
         IntegrityError
             As for reading one clip.
         """
-        offsets = self.locate(clips, starts, n_frames)
+        return self.copy_windows(self.locate(clips, starts, n_frames), n_frames)
+
+    def copy_windows(self, offsets: npt.NDArray[np.int64], n_frames: int) -> npt.NDArray[np.floating]:
+        """Copy the windows of checked clips that begin at these places of :attr:`frames`.
+
+        Parameters
+        ----------
+        offsets : np.ndarray [shape=(n_windows,), int64]
+            As :meth:`locate` gives them.
+        n_frames : int >= 1
+
+        Returns
+        -------
+        np.ndarray [shape=(n_windows, n_frames, n_mels), float16 or float32]
+            A new array in the stored type.
+        """
         length = n_frames * self.n_mels
         if not len(offsets):
             return np.empty((0, n_frames, self.n_mels), self.dtype)
@@ -209,12 +224,37 @@ class StoreReader:
             As for :meth:`gather`: the clips are checked.
         """
         chosen, first = _whole_numbers(clips, "clips"), _whole_numbers(starts, "starts")
-        self._check_windows(chosen, first, n_frames)
-        checked = self._checked.take(chosen)
+        placed = self.place(chosen, first, n_frames)
+        self.check(chosen)
+        return placed
+
+    def check(self, clips: npt.NDArray[np.int64]) -> None:
+        """Map clips and compare them with their CRC-32, where this process has not done so yet.
+
+        Parameters
+        ----------
+        clips : np.ndarray [shape=(n,), int64]
+            Positions, from 0.
+
+        Raises
+        ------
+        IntegrityError
+            As for reading one clip.
+        """
+        checked = self._checked.take(clips)
         if not np.logical_and.reduce(checked):
-            self._check(np.unique(chosen[~checked]).tolist())
-        located: npt.NDArray[np.int64] = self._first.take(chosen) + first * self.n_mels
-        return located
+            self._check(np.unique(clips[~checked]).tolist())
+
+    def place(
+        self, clips: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], n_frames: int
+    ) -> npt.NDArray[np.int64]:
+        """Do as :meth:`locate`, without reading the clips: they have to be checked before they are read.
+
+        Places are the same in every process that has the reader from this one.
+        """
+        self._check_windows(clips, starts, n_frames)
+        placed: npt.NDArray[np.int64] = self._first.take(clips) + starts * self.n_mels
+        return placed
 
     def _check_windows(self, clips: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], n_frames: int) -> None:
         if clips.ndim != 1 or clips.shape != starts.shape:

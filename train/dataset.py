@@ -82,19 +82,23 @@ class WindowDataset(Dataset[tuple[Tensor, int]]):
     def __init__(self, reader: StoreReader, clips: Sequence[int], *, window_frames: int, overlap: float) -> None:
         rows = np.asarray(clips, np.int64)
         clip, start = window_starts(reader.n_frames[rows], window_frames=window_frames, overlap=overlap)
-        self._attach(reader, SharedArrays({"rows": rows, "clip": clip, "start": start}), window_frames)
+        offset = reader.place(rows[clip], start, window_frames)
+        columns = SharedArrays({"clip": clip, "row": rows[clip], "offset": offset})
+        self._attach(reader, columns, window_frames, len(rows))
 
-    def _attach(self, reader: StoreReader, columns: SharedArrays, window_frames: int) -> None:
+    def _attach(self, reader: StoreReader, columns: SharedArrays, window_frames: int, n_clips: int) -> None:
         self._reader = reader
         self._columns = columns
         self._window_frames = window_frames
-        self.n_clips = len(columns["rows"])
+        self.n_clips = n_clips
         self.clip: NDArray[np.int64] = columns["clip"]
+        self._row: NDArray[np.int64] = columns["row"]
+        self._offset: NDArray[np.int64] = columns["offset"]
 
-    def __getstate__(self) -> tuple[StoreReader, SharedArrays, int]:
-        return self._reader, self._columns, self._window_frames
+    def __getstate__(self) -> tuple[StoreReader, SharedArrays, int, int]:
+        return self._reader, self._columns, self._window_frames, self.n_clips
 
-    def __setstate__(self, state: tuple[StoreReader, SharedArrays, int]) -> None:
+    def __setstate__(self, state: tuple[StoreReader, SharedArrays, int, int]) -> None:
         self._attach(*state)
 
     def __len__(self) -> int:
@@ -108,14 +112,14 @@ class WindowDataset(Dataset[tuple[Tensor, int]]):
     def __getitems__(self, indices: Sequence[int] | NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Gather windows [B, T, M] in the stored type, and their clips [B]."""
         chosen = np.asarray(indices, np.int64)
-        clip = self.clip[chosen]
-        rows, starts, length = self._columns["rows"][clip], self._columns["start"][chosen], self._window_frames
+        self._reader.check(self._row.take(chosen))
+        offsets, length = self._offset.take(chosen), self._window_frames
         if torch.get_num_threads() == 1 or not len(chosen):
-            windows = torch.from_numpy(self._reader.gather(rows, starts, length))
+            windows = torch.from_numpy(self._reader.copy_windows(offsets, length))
         else:  # NumPy copies in one thread, faster than torch does in one
-            offsets = torch.from_numpy(self._reader.locate(rows, starts, length))
-            windows = torch.index_select(self._runs, 0, offsets).view(-1, length, self._reader.n_mels)
-        return windows, torch.from_numpy(clip)
+            windows = torch.index_select(self._runs, 0, torch.from_numpy(offsets))
+            windows = windows.view(-1, length, self._reader.n_mels)
+        return windows, torch.from_numpy(self.clip.take(chosen))
 
     @cached_property
     def _runs(self) -> Tensor:
