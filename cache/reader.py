@@ -15,6 +15,7 @@ import os
 import zlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, NoReturn, SupportsIndex
 
@@ -406,9 +407,8 @@ def _current(rows: Rows, names: list[bytes]) -> npt.NDArray[np.int64]:
     """Give the current row of each name, sorted by the names' bytes, without those that have a problem."""
     # Rows come in the order of generations, and sorting keeps it among equal names: the last one is current.
     order = sorted(range(len(names)), key=names.__getitem__)
-    current = [
-        row for row, after in zip(order, [*order[1:], None], strict=True) if after is None or names[row] != names[after]
-    ]
+    followed = pairwise(chain(order, [-1]))
+    current = [row for row, after in followed if after < 0 or names[row] != names[after]]
     chosen = np.array(current, np.int64)
     return chosen[~_has_problem(rows)[chosen]]
 
