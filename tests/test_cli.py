@@ -488,7 +488,11 @@ class TestInterruption:
         def a_shard():
             return list(tmp_path.glob("features/*/shard-*.h5"))
 
-        code, stderr = self.interrupt(["featurize", "--jobs", jobs], a_shard, tmp_path)
+        for _ in range(5):  # on a busy machine the signal can come too late
+            code, stderr = self.interrupt(["featurize", "--jobs", jobs], a_shard, tmp_path)
+            if code:
+                break
+            shutil.rmtree(tmp_path / "features")
         assert code == 130, stderr
         assert "Traceback" not in stderr
         assert "Interrupted" in stderr
