@@ -472,7 +472,12 @@ class TestCorpusAndCache:
 class TestInterruption:
     def interrupt(self, args, until, tmp_path):
         process = subprocess.Popen(
-            [*CLI, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
+            [*CLI, *map(str, args)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=tmp_path,
+            # What a shell starts in the background ignores SIGINT, and so would the child.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         deadline = time.monotonic() + 120
         while not until() and process.poll() is None and time.monotonic() < deadline:
