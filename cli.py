@@ -6,7 +6,6 @@ object.
 """
 
 import contextlib
-import errno
 import gc
 import json
 import math
@@ -83,12 +82,13 @@ def _show_error(ctx: click.Context, message: str, code: int) -> None:
 
 def _describe(error: OSError) -> tuple[str, int]:
     from cache.errors import EarmarkError
+    from cache.space import NO_SPACE_ERRNOS
 
     if isinstance(error, EarmarkError):
         return str(error), error.exit_code
     if isinstance(error, BrokenPipeError):
         raise error
-    code = EXIT_NO_SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else 1
+    code = EXIT_NO_SPACE if error.errno in NO_SPACE_ERRNOS else 1
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}", code
 

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cache import ClipRow, Key, ShardPlan, write_shard
-from featurize.batch import clips_per_shard
+from cache import ClipRow, Key
+from featurize.batch import clips_per_shard, seal
 from featurize.modes import MODES, FeatureMode
 
 REPEATS = 5
@@ -59,17 +59,7 @@ def write_store(store: Path, keys: list[Key], mode: FeatureMode) -> Path:
     step = clips_per_shard(len(keys))
     for first in range(0, len(keys), step):
         rows = [ClipRow(key.name, key.digest, 0.0001, frames) for key in keys[first : first + step]]
-        write_shard(
-            store / mode.folder,
-            ShardPlan.of(row.key for row in rows),
-            rows,
-            settings=mode.to_dict(),
-            fingerprint=mode.fingerprint(),
-            mode=mode.name,
-            versions={},
-            n_mels=mode.n_mels,
-            dtype=mode.dtype,
-        )
+        seal(mode, store / mode.folder, rows, versions={})
     return store / mode.folder
 
 

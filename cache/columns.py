@@ -90,6 +90,21 @@ class Rows:
     def __len__(self) -> int:
         return len(self.stop)
 
+    @property
+    def has_problem(self) -> npt.NDArray[np.bool_]:
+        """Which rows have no frames ``[n]``."""
+        return np.diff(self.problems.ends, prepend=0) > 0
+
+    @property
+    def hex_digests(self) -> list[str]:
+        """The digests as 64 hexadecimal digits each."""
+        return to_hex(self.digests)
+
+
+def to_hex(digests: npt.NDArray[np.uint8]) -> list[str]:
+    """Write digests ``[n, 32]`` as 64 hexadecimal digits each."""
+    return [digest.tobytes().hex() for digest in digests]
+
 
 def pack_index(header: Mapping[str, Any], rows: Rows) -> bytes:
     """Give the bytes of ``/index``.

@@ -87,7 +87,8 @@ def lay_out(header: Header, rows: Rows) -> Layout:
         _write_attributes(h5, header)
         _write_clips(h5, rows)
         h5.create_dataset("index", data=np.frombuffer(index, np.uint8))
-        offset = _reserve_frames(h5, int(rows.stop[-1]), header)
+        shape = (int(rows.stop[-1]), header.n_mels)
+        offset = next(iter(reserve_frames(h5, shape, header.dtype, chunk_rows=shape[0])[1]), 0)
     structure = image.getvalue()
     if offset and offset < len(structure):
         # Releases of HDF5 differ in whether a chunk's address counts the user block; the check after writing, which
@@ -107,32 +108,49 @@ def _write_attributes(h5: h5py.File, header: Header) -> None:
 def _write_clips(h5: h5py.File, rows: Rows) -> None:
     clips = h5.create_group("clips")
     text = h5py.string_dtype("utf-8")
-    digests = [digest.tobytes().hex().encode("ascii") for digest in rows.digests]
     clips.create_dataset("name", data=np.array(rows.names.tolist(), dtype=object), dtype=text)
     clips.create_dataset("start", data=np.concatenate([[0], rows.stop[:-1]]).astype("<i8"))
     clips.create_dataset("stop", data=rows.stop.astype("<i8"))
-    clips.create_dataset("digest", data=np.array(digests, dtype="S64"))
+    clips.create_dataset("digest", data=np.array(rows.hex_digests, dtype="S64"))
     clips.create_dataset("crc32", data=rows.crc32.astype("<u4"))
     clips.create_dataset("seconds", data=rows.seconds.astype("<f8"))
     clips.create_dataset("problem", data=np.array(rows.problems.tolist(), dtype=object), dtype=text)
 
 
-def _reserve_frames(h5: h5py.File, n_frames: int, header: Header) -> int:
-    """Make ``/frames`` as the last thing in the file, its bytes reserved but not written; give their address."""
-    shape = (n_frames, header.n_mels)
-    if not n_frames:
-        h5.create_dataset("frames", shape=shape, dtype=header.dtype)
-        return 0
+def reserve_frames(
+    parent: h5py.Group, shape: tuple[int, int], dtype: np.dtype[np.floating], *, chunk_rows: int
+) -> tuple[Any, list[int]]:
+    """Make the dataset ``frames``, its bytes reserved but not written.
+
+    Parameters
+    ----------
+    parent : h5py.Group
+    shape : (int, int)
+        Frames and mels.
+    dtype : numpy.dtype
+    chunk_rows : int
+        Frames of a chunk.
+
+    Returns
+    -------
+    h5py.h5d.DatasetID
+    list of int
+        Where HDF5 says that each chunk lies, in their order; none where there are no frames. Releases of HDF5 differ
+        in whether that counts the user block.
+    """
+    if not shape[0]:
+        return parent.create_dataset("frames", shape=shape, dtype=dtype).id, []
     settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    settings.set_chunk(shape)
+    settings.set_chunk((chunk_rows, shape[1]))
     settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     settings.set_obj_track_times(False)
-    stored_type = h5py.h5t.py_create(header.dtype, logical=True)
-    frames = h5py.h5d.create(h5.id, b"frames", stored_type, h5py.h5s.create_simple(shape), settings)
+    stored_type = h5py.h5t.py_create(dtype, logical=True)
+    frames = h5py.h5d.create(parent.id, b"frames", stored_type, h5py.h5s.create_simple(shape), settings)
     chunks: list[Any] = []
     frames.chunk_iter(chunks.append)
-    return int(chunks[0].byte_offset)
+    chunks.sort(key=lambda chunk: chunk.chunk_offset)
+    return frames, [int(chunk.byte_offset) for chunk in chunks]
 
 
 def check_hdf5(table: ShardTable) -> None:
@@ -171,13 +189,12 @@ def _check_attributes(attributes: dict[str, Any], table: ShardTable) -> None:
 
 
 def _check_clips(clips: h5py.Group, table: ShardTable) -> None:
-    digests = [digest.tobytes().hex().encode() for digest in table.rows.digests]
     wanted: dict[str, np.ndarray[Any, Any]] = {
         "start": table.start,
         "stop": table.stop,
         "crc32": table.rows.crc32,
         "seconds": table.rows.seconds,
-        "digest": np.array(digests, "S64"),
+        "digest": np.array(table.rows.hex_digests, "S64"),
     }
     for name, column in wanted.items():
         if not np.array_equal(clips[name][:], column):

@@ -28,6 +28,7 @@ import h5py
 import numpy as np
 
 from cache.errors import InputError, IntegrityError, NoSpaceError, NotFoundError
+from cache.hdf5 import reserve_frames
 from cache.image import SparseImage
 from cache.integrity import verify_store
 from cache.inventory import shard_folders
@@ -35,6 +36,7 @@ from cache.layout import FORMAT_VERSION, SHARD_GLOB, TEMP_SUFFIX, USER_BLOCK_BYT
 from cache.space import NO_SPACE_ERRNOS, require_space
 from cache.table import ShardTable, read_table, shard_paths
 from cache.unpack import PACK_NAME, PACK_VERSION, PackedShard, hash_file, read_pack
+from cache.writer import fsync
 
 CHUNK_BYTES = 2**20
 _ROW_BYTES = 512  # of a row outside the frames, at most, names of usual length
@@ -146,7 +148,7 @@ def pack_store(
         raise
     finally:
         temp.unlink(missing_ok=True)
-    _sync_folder(out.absolute().parent)
+    fsync(out.absolute().parent)
     counts = {
         folder.name: {"shards": len(folder.shards), "rows": folder.n_rows, "frames": folder.n_frames}
         for folder in folders
@@ -265,10 +267,6 @@ def _lay_out_folder(group: h5py.Group, folder: _Folder, image: SparseImage) -> t
     group.attrs["fingerprint"] = folder.head.fingerprint
     group.attrs["settings"] = json.dumps(folder.head.settings, sort_keys=True)
     _write_clips(group.create_group("clips"), group.create_group("shards"), folder)
-    shape = (folder.n_frames, folder.head.n_mels)
-    if not folder.n_frames:
-        group.create_dataset("frames", shape=shape, dtype=folder.head.dtype)
-        return [], 0
     return _reserve_frames(group, folder, image), folder.chunk_rows * folder.row_bytes
 
 
@@ -299,7 +297,7 @@ def _columns(table: ShardTable, first_frame: int) -> dict[str, Any]:
         "name": np.array(rows.names.tolist(), dtype=object),
         "start": table.start + first_frame,
         "stop": table.stop + first_frame,
-        "digest": np.array([digest.tobytes().hex().encode("ascii") for digest in rows.digests], dtype="S64"),
+        "digest": np.array(rows.hex_digests, dtype="S64"),
         "crc32": rows.crc32,
         "seconds": rows.seconds,
         "problem": np.array(rows.problems.tolist(), dtype=object),
@@ -308,24 +306,17 @@ def _columns(table: ShardTable, first_frame: int) -> dict[str, Any]:
 
 def _reserve_frames(group: h5py.Group, folder: _Folder, image: SparseImage) -> list[int]:
     """Make ``frames`` with its bytes reserved but not written; give the offsets of its chunks, in their order."""
-    settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    settings.set_chunk((folder.chunk_rows, folder.head.n_mels))
-    settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    settings.set_obj_track_times(False)
-    stored_type = h5py.h5t.py_create(folder.head.dtype, logical=True)
-    space = h5py.h5s.create_simple((folder.n_frames, folder.head.n_mels))
-    frames = h5py.h5d.create(group.id, b"frames", stored_type, space, settings)
-    chunks: list[Any] = []
-    frames.chunk_iter(chunks.append)
-    chunks.sort(key=lambda chunk: chunk.chunk_offset)
+    shape = (folder.n_frames, folder.head.n_mels)
+    frames, offsets = reserve_frames(group, shape, folder.head.dtype, chunk_rows=folder.chunk_rows)
+    if not offsets:
+        return []
     # Releases of HDF5 differ in whether a chunk's address counts the user block: a marked chunk shows it.
     chunk_bytes = folder.chunk_rows * folder.row_bytes
     mark = hashlib.sha256(b"earmark").digest()[:chunk_bytes]
     frames.write_direct_chunk((0, 0), mark.ljust(chunk_bytes, b"\0"))
-    image.seek(chunks[0].byte_offset)
+    image.seek(offsets[0])
     shift = 0 if image.read(len(mark)) == mark else USER_BLOCK_BYTES
-    return [int(chunk.byte_offset) + shift for chunk in chunks]
+    return [offset + shift for offset in offsets]
 
 
 # --- reading back ----------------------------------------------------------------------------------------------------
@@ -362,11 +353,3 @@ def _difference(packed: PackedShard, folder: _Folder, table: ShardTable) -> str:
         if got != wanted:
             return what
     return ""
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from cache.errors import InputError, IntegrityError
 from cache.integrity import check_shard
 from cache.inventory import ModeFolder, Place, scan_store, total_bytes
@@ -28,8 +26,7 @@ from cache.layout import Key, folder_name, shard_filename
 from cache.lock import StoreLock
 from cache.plan import ShardPlan
 from cache.space import require_space
-from cache.table import ShardTable
-from cache.writer import ClipRow, write_shard
+from cache.writer import read_rows, write_shard
 
 _ROW_BYTES = 256  # of a row outside the frames, about
 _NAMED = 3
@@ -284,7 +281,7 @@ def _rewrite(removal: Removal) -> int:
     record = write_shard(
         removal.path.parent,
         plan,
-        _rows(table, set(removal.keys)),
+        read_rows(table, [row for row, key in enumerate(table.keys) if key in removal.keys]),
         settings=table.settings,
         fingerprint=table.fingerprint,
         mode=table.mode,
@@ -293,16 +290,3 @@ def _rewrite(removal: Removal) -> int:
         dtype=table.dtype,
     )
     return record.n_bytes
-
-
-def _rows(table: ShardTable, keys: set[Key]) -> Iterator[ClipRow]:
-    row_bytes = table.n_mels * table.dtype.itemsize
-    with table.path.open("rb") as file:
-        for row, key in enumerate(table.keys):
-            if key not in keys:
-                continue
-            start, stop = int(table.start[row]), int(table.stop[row])
-            file.seek(table.block.frames_offset + start * row_bytes)
-            frames = np.frombuffer(file.read((stop - start) * row_bytes), table.dtype).reshape(-1, table.n_mels)
-            problem = table.problems[row]
-            yield ClipRow(*key, float(table.rows.seconds[row]), None if problem else frames, problem)

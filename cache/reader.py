@@ -22,7 +22,7 @@ from typing import Any, NoReturn, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-from cache.columns import Rows, Texts, concatenate
+from cache.columns import Rows, Texts, concatenate, to_hex
 from cache.errors import InputError, IntegrityError, NotFoundError
 from cache.layout import SHARD_GLOB, USER_BLOCK_BYTES, Key, UserBlock, check_key, decode_name, encode_name, foreign_to
 from cache.mapping import FrameMap
@@ -99,8 +99,7 @@ class StoreReader:
     @cached_property
     def keys(self) -> tuple[Key, ...]:
         """(name, digest) of the clips, in order."""
-        digests = (digest.tobytes().hex() for digest in self._columns["digests"])
-        return tuple(map(Key, self.names, digests))
+        return tuple(map(Key, self.names, to_hex(self._columns["digests"])))
 
     def __getitem__(self, clip: SupportsIndex) -> npt.NDArray[np.floating]:
         """Give the frames of one clip, without copying them.
@@ -410,11 +409,7 @@ def _current(rows: Rows, names: list[bytes]) -> npt.NDArray[np.int64]:
     followed = pairwise(chain(order, [-1]))
     current = [row for row, after in followed if after < 0 or names[row] != names[after]]
     chosen = np.array(current, np.int64)
-    return chosen[~_has_problem(rows)[chosen]]
-
-
-def _has_problem(rows: Rows) -> npt.NDArray[np.bool_]:
-    return np.diff(rows.problems.ends, prepend=0) > 0
+    return chosen[~rows.has_problem[chosen]]
 
 
 def _find(keys: Sequence[Key], rows: Rows, names: list[bytes], folder: Path) -> npt.NDArray[np.int64]:
@@ -425,7 +420,7 @@ def _find(keys: Sequence[Key], rows: Rows, names: list[bytes], folder: Path) -> 
         check_key(Key(*key) if len(key) == 2 else Key(str(key), ""))
     found = [known.get(bytes.fromhex(key[1]) + encode_name(key[0]), -1) for key in keys]
     chosen = np.array(found, np.int64)
-    lost = (chosen < 0) | _has_problem(rows)[chosen]
+    lost = (chosen < 0) | rows.has_problem[chosen]
     if lost.any():
         _refuse_lost(
             [(keys[position], int(chosen[position])) for position in np.flatnonzero(lost).tolist()],

@@ -124,7 +124,7 @@ def _indexed_keys(data: bytes) -> Iterator[list[Key]]:
         with suppress(IntegrityError):
             _, rows, _ = find_index(data[match.start() - _INDEX_LENGTH_BYTES :])
             names = map(decode_name, rows.names.tolist())
-            yield [Key(name, digest.tobytes().hex()) for name, digest in zip(names, rows.digests, strict=True)]
+            yield list(map(Key, names, rows.hex_digests))
 
 
 def _name_columns(data: bytes) -> Iterator[list[str]]:

@@ -64,7 +64,7 @@ class ShardTable:
     @cached_property
     def keys(self) -> list[Key]:
         """(name, digest) of each row."""
-        return [Key(name, digest.tobytes().hex()) for name, digest in zip(self.names, self.rows.digests, strict=True)]
+        return list(map(Key, self.names, self.rows.hex_digests))
 
     @cached_property
     def problems(self) -> list[str]:
@@ -238,6 +238,5 @@ def _check_rows(table: ShardTable) -> None:
     if (lengths < 0).any() or (table.stop[-1] if len(lengths) else 0) != total:
         msg = f"the clips do not tile the {total} rows of /frames"
         raise IntegrityError(msg)
-    has_problem = np.diff(table.rows.problems.ends, prepend=0) > 0
-    if ((lengths > 0) == has_problem).any():
+    if ((lengths > 0) == table.rows.has_problem).any():
         raise IntegrityError("a clip has both frames and a problem, or neither")

@@ -36,7 +36,9 @@ from cache.layout import (
     parse_dtype,
 )
 from cache.plan import ShardPlan
+from cache.regular import open_regular
 from cache.space import NO_SPACE_ERRNOS
+from cache.table import ShardTable
 
 _MOST_PIECES = 1000  # of one write; Linux and macOS take 1024
 
@@ -150,6 +152,31 @@ def write_shard(
     return ShardRecord(path, len(stored), n_frames, n_bytes, problems)
 
 
+def read_rows(table: ShardTable, rows: Iterable[int]) -> Iterator[ClipRow]:
+    """Give rows of a shard back, as :func:`write_shard` takes them; their frames are not checked.
+
+    Parameters
+    ----------
+    table : ShardTable
+    rows : iterable of int
+        Positions in the table.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    """
+    row_bytes = table.n_mels * table.dtype.itemsize
+    with open_regular(table.path) as file:
+        for row in rows:
+            first, last = int(table.start[row]), int(table.stop[row])
+            file.seek(table.block.frames_offset + first * row_bytes)
+            data = file.read((last - first) * row_bytes)
+            frames = np.frombuffer(data, table.dtype).reshape(-1, table.n_mels)
+            problem = table.problems[row]
+            yield ClipRow(*table.keys[row], float(table.rows.seconds[row]), None if problem else frames, problem)
+
+
 def find_leftovers(folder: str | os.PathLike[str]) -> list[Path]:
     """Find what killed writers left behind, and what is being written.
 
@@ -192,7 +219,7 @@ def make_folder(folder: Path) -> None:
     if not folder.is_dir():
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
-        _fsync(folder.parent)
+        fsync(folder.parent)
 
 
 def _header(
@@ -269,12 +296,12 @@ def _seal(path: Path, layout: Layout, rows: list[ClipRow]) -> int:
     try:
         block = _write_temp(temp, path.name, layout, rows)
         check_shard(temp, name=path.name)
-        _fsync(temp)
+        fsync(temp)
         os.replace(temp, path)
     except BaseException:
         temp.unlink(missing_ok=True)
         raise
-    _fsync(path.parent)
+    fsync(path.parent)
     return block.file_bytes
 
 
@@ -317,7 +344,8 @@ def _write_all(descriptor: int, pieces: list[memoryview]) -> None:
             pieces[0] = pieces[0][written:]
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Let a file, or the names in a folder, outlast a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

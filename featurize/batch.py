@@ -9,9 +9,9 @@ a pure decision on keys: done, stale or missing.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +25,7 @@ from cache import (
     IndexRow,
     Key,
     ShardPlan,
+    ShardRecord,
     StoreIndex,
     StoreLock,
     plan_shards,
@@ -155,6 +156,7 @@ class Featurizer:
     wait: bool = False
     on_wait: Callable[[str], object] | None = None
     progress: Progress | None = None
+    _seconds: dict[Key, float] = field(default_factory=dict, init=False, repr=False)
 
     def plan(self, clips: "pd.DataFrame", *, time_it: bool = False) -> FeaturizePlan:
         """Decide what there is to do; writes nothing.
@@ -233,12 +235,23 @@ class Featurizer:
             kept[mode.name] = sum(not self._problem(row) for row in rows)
             for shard in shards:
                 shared.setdefault(shard.keys, []).append((mode, str(folder.absolute()), shard))
-        tasks = [self._task([by_key[key] for key in keys], outputs) for keys, outputs in shared.items()]
+        self._measure({key: by_key[key] for keys in shared for key in keys})
+        tasks = [
+            ShardTask(
+                tuple(by_key[key] for key in keys),
+                tuple(self._seconds[key] for key in keys),
+                tuple(outputs),
+                self._limit_minutes,
+            )
+            for keys, outputs in shared.items()
+        ]
         return tasks, todo, kept, notes
 
-    def _task(self, sources: list[Source], outputs: Sequence[tuple[FeatureMode, str, ShardPlan]]) -> ShardTask:
-        seconds = measure_all(sources, jobs=self.jobs)
-        return ShardTask(tuple(sources), tuple(seconds), tuple(outputs), self._limit_minutes)
+    def _measure(self, sources: dict[Key, Source]) -> None:
+        """Ask the headers that were not asked before: a run plans again when it holds the store."""
+        new = {key: source for key, source in sources.items() if key not in self._seconds}
+        lengths = measure_all(list(new.values()), jobs=self.jobs)
+        self._seconds.update(zip(new, lengths, strict=True))
 
     @property
     def _limit_minutes(self) -> float:
@@ -342,7 +355,8 @@ def make_shard(task: ShardTask) -> ShardResult:
             rows[mode.name].append(row)
     for mode, folder, plan in task.outputs:
         if rows[mode.name]:
-            _seal(mode, folder, plan, rows.pop(mode.name))
+            made = rows.pop(mode.name)
+            seal(mode, folder, made, generation=plan.generation, versions=library_versions())
     return ShardResult(len(task.sources), tuple(changed))
 
 
@@ -378,16 +392,29 @@ def _clip_row(source: Source, recording: Recording, mode: FeatureMode) -> ClipRo
     return ClipRow(source.name, source.digest, recording.seconds, frames)
 
 
-def _seal(mode: FeatureMode, folder: str, plan: ShardPlan, rows: list[ClipRow]) -> None:
-    plan = ShardPlan.of((row.key for row in rows), generation=plan.generation)
-    write_shard(
+def seal(
+    mode: FeatureMode, folder: str | Path, rows: list[ClipRow], *, generation: int = 0, versions: Mapping[str, str]
+) -> ShardRecord:
+    """Seal rows of a mode as one shard.
+
+    Parameters
+    ----------
+    mode : FeatureMode
+    folder : path
+        The mode's folder.
+    rows : list of ClipRow
+    generation : int >= 0
+    versions : mapping of str
+        Of the libraries that computed the rows.
+    """
+    return write_shard(
         folder,
-        plan,
+        ShardPlan.of((row.key for row in rows), generation=generation),
         rows,
         settings=mode.to_dict(),
         fingerprint=mode.fingerprint(),
         mode=mode.name,
-        versions=library_versions(),
+        versions=versions,
         n_mels=mode.n_mels,
         dtype=mode.dtype,
     )

@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from cache import BadShard, ClipRow, Key, ShardPlan, write_shard
+from cache import BadShard, ClipRow, Key
 from cache.layout import USER_BLOCK_BYTES, UserBlock, shard_generation
 from cache.regular import open_regular
 from cache.table import ShardTable
+from cache.writer import read_rows
 from featurize.audio import MAX_CLIP_MINUTES
-from featurize.batch import clip_rows, library_versions
+from featurize.batch import clip_rows, library_versions, seal
 from featurize.modes import FeatureMode
 from featurize.sources import look
 
@@ -117,7 +116,7 @@ def mend_shards(task: RepairTask) -> list[Mended]:
     versions: dict[Key, dict[str, Any]] = {}
     # All rows are read before the first shard is sealed, which may take the place of the next one's.
     for donor, table in ((donor, donor.table) for donor in task.donors if donor.table):
-        rows = _whole_rows(donor.path, table, donor.damaged)
+        rows = _whole_rows(table, donor.damaged)
         kept |= rows
         versions |= dict.fromkeys(rows, table.versions)
     mended: list[Mended] = []
@@ -129,23 +128,14 @@ def mend_shards(task: RepairTask) -> list[Mended]:
     return mended
 
 
-def _whole_rows(path: Path, table: ShardTable, damaged: Collection[int]) -> dict[Key, ClipRow]:
+def _whole_rows(table: ShardTable, damaged: Collection[int]) -> dict[Key, ClipRow]:
     """Read the rows of a damaged shard that are whole."""
     rows: dict[Key, ClipRow] = {}
-    row_bytes = table.n_mels * table.dtype.itemsize
-    columns = zip(
-        table.keys, table.start, table.stop, table.rows.crc32, table.rows.seconds, table.problems, strict=True
-    )
-    with suppress(OSError), open_regular(path) as file:
-        for number, (key, start, stop, crc32, seconds, problem) in enumerate(columns):
-            frames = None
-            if not problem:
-                file.seek(table.block.frames_offset + int(start) * row_bytes)
-                data = file.read(int(stop - start) * row_bytes)
-                if number in damaged or zlib.crc32(data) != crc32:
-                    continue
-                frames = np.frombuffer(data, table.dtype).reshape(-1, table.n_mels)
-            rows[key] = ClipRow(key.name, key.digest, float(seconds), frames, problem)
+    whole = [row for row in range(len(table.rows)) if row not in damaged]
+    with suppress(OSError):
+        for number, row in zip(whole, read_rows(table, whole), strict=True):
+            if row.frames is None or zlib.crc32(row.frames.data) == table.rows.crc32[number]:
+                rows[row.key] = row
     return rows
 
 
@@ -161,19 +151,9 @@ def _mend(target: Target, task: RepairTask, kept: dict[Key, ClipRow], versions: 
     if not rows:
         return Mended(target, None, tuple(lost))
     n_kept = sum(row.key in kept for row in rows)
-    mode = task.mode
-    record = write_shard(
-        target.path.parent,
-        ShardPlan.of((row.key for row in rows), generation=shard_generation(target.path.name)),
-        rows,
-        settings=mode.to_dict(),
-        fingerprint=mode.fingerprint(),
-        mode=mode.name,
-        # A row that is computed now is computed by the libraries of now.
-        versions=versions[rows[0].key] if n_kept == len(rows) else library_versions(),
-        n_mels=mode.n_mels,
-        dtype=mode.dtype,
-    )
+    # A row that is computed now is computed by the libraries of now.
+    made_by = versions[rows[0].key] if n_kept == len(rows) else library_versions()
+    record = seal(task.mode, target.path.parent, rows, generation=shard_generation(target.path.name), versions=made_by)
     same = None if target.promised is None else _sha256(record.path) == target.promised
     return Mended(target, ShardRepair(record.path, n_kept, len(rows) - n_kept, lost, same), tuple(lost))
 

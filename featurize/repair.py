@@ -7,17 +7,15 @@ name), so that its bytes are those of before. Rows that match their CRC-32 are k
 new one is whole; what cannot be mended is moved away (``<name>.bad``), never deleted. Whole shards are not touched.
 """
 
-import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
 
 import pandas as pd
 
-from cache import BadShard, Key, StoreLock, remove_leftovers, scan_index, verify_store
+from cache import BadShard, Key, StoreLock, scan_index, verify_store
 from cache.errors import EarmarkError, InputError, NotFoundError
 from cache.salvage import is_proven
 from cache.table import ShardTable
@@ -25,8 +23,9 @@ from featurize.audio import MAX_CLIP_MINUTES
 from featurize.batch import Featurizer
 from featurize.jobs import run_tasks
 from featurize.mend import Mended, RepairTask, ShardRepair, Target, mend_shards
-from featurize.modes import MODES, Dtype, FeatureMode
+from featurize.modes import MODES, FeatureMode
 from featurize.sources import Progress
+from featurize.stored import variants
 
 
 @dataclass(frozen=True)
@@ -102,8 +101,7 @@ def repair_store(
         Another run holds the store.
     """
     store = Path(store).absolute()
-    variants = {variant.folder: variant for variant in _variants(MODES.values() if modes is None else modes)}
-    if store.name in {variant.folder for variant in _variants(MODES.values())}:
+    if store.name in _folders(MODES.values()):
         msg = f"{store} is the folder of one mode: give the store, {store.parent}"
         raise InputError(msg)
     if not store.is_dir():
@@ -112,14 +110,16 @@ def repair_store(
     with StoreLock(store):
         verified = verify_store(store)
         report = RepairReport(verified.shards)
-        emptied = _Repair(store, variants, clips, jobs, progress, report).run(verified.bad)
+        folders = _folders(MODES.values() if modes is None else modes)
+        emptied = _Repair(store, folders, clips, jobs, progress, report).run(verified.bad)
     _featurize(store, emptied, clips, jobs, progress, report)
     report.repaired.sort(key=lambda repaired: repaired.path)
     return report
 
 
-def _variants(modes: Iterable[FeatureMode]) -> Iterator[FeatureMode]:
-    return (dataclasses.replace(mode, dtype=dtype) for mode in modes for dtype in get_args(Dtype))
+def _folders(modes: Iterable[FeatureMode]) -> dict[str, FeatureMode]:
+    """Give the modes in each stored type, by the names of their folders."""
+    return {variant.folder: variant for mode in modes for variant in variants(mode)}
 
 
 def _featurize(
@@ -230,22 +230,14 @@ class _Repair:
         return {row.key: row.seconds for row in rows if row.has_frames and row.seconds > MAX_CLIP_MINUTES * 60}
 
     def _work(self, tasks: list[RepairTask]) -> None:
-        folders = {self.store / task.mode.folder for task in tasks}
         total = sum(len(target.keys) for task in tasks for target in task.targets)
         done = 0
-        try:
-            for folder in folders:
-                remove_leftovers(folder)
-            with closing(run_tasks(mend_shards, tasks, jobs=self.jobs)) as results:
-                for mended in (mended for result in results for mended in result):
-                    done += len(mended.target.keys)
-                    self._note(mended)
-                    if self.progress:
-                        self.progress("repair", done, total)
-        except BaseException:
-            for folder in folders:
-                remove_leftovers(folder)
-            raise
+        with closing(run_tasks(mend_shards, tasks, jobs=self.jobs)) as results:
+            for mended in (mended for result in results for mended in result):
+                done += len(mended.target.keys)
+                self._note(mended)
+                if self.progress:
+                    self.progress("repair", done, total)
 
     def _note(self, mended: Mended) -> None:
         path = mended.target.path
@@ -259,7 +251,7 @@ class _Repair:
 
 
 def _why_left(folder: str) -> str:
-    if folder in {variant.folder for variant in _variants(MODES.values())}:
+    if folder in _folders(MODES.values()):
         return "its mode was not asked for: repair without --mode"
     return "its folder is of no mode that is to be repaired: see cli cache info, and move it away"
 

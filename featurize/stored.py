@@ -27,13 +27,14 @@ def stored_variant(store: Path, mode: FeatureMode, names: Collection[str]) -> Fe
     """
     wanted = frozenset(names)
     counts: dict[FeatureMode, int] = {}
-    for variant in _variants(mode):
+    for variant in variants(mode):
         counts[variant] = len(wanted.intersection(read_index(store / variant.folder).by_name))
     best = max(counts, key=lambda variant: counts[variant])
     return best if counts[best] else None
 
 
-def _variants(mode: FeatureMode) -> list[FeatureMode]:
+def variants(mode: FeatureMode) -> list[FeatureMode]:
+    """Return a mode in each stored type."""
     return [dataclasses.replace(mode, dtype=dtype) for dtype in _DTYPES]
 
 
@@ -56,7 +57,7 @@ def known_fingerprints(runs: Path) -> set[str]:
     InputError
         If a fold does not say which features it was trained on.
     """
-    found = {variant.fingerprint() for mode in MODES.values() for variant in _variants(mode)}
+    found = {variant.fingerprint() for mode in MODES.values() for variant in variants(mode)}
     for path in sorted(runs.glob("*/*/fold-*/model.json")):
         try:
             fingerprint = json.loads(path.read_text(encoding="utf-8"))["fingerprint"]

@@ -6,6 +6,7 @@ counts from when one of the two writes to it. Of the parent it is all anonymous 
 it writes to after a fork is no growth. The mapped shards and the batches in shared memory are in neither.
 """
 
+import ctypes
 import gc
 import json
 import multiprocessing
@@ -29,6 +30,7 @@ N_CLIPS, N_FRAMES = 160, 800
 EPOCHS = 5
 BOUND_KB = 1024
 """An epoch reads 8 MB; each of four workers reads 2 MB of them."""
+PR_SET_THP_DISABLE = 41
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/smaps_rollup").exists(), reason="the system does not tell private memory"
@@ -94,6 +96,7 @@ def test_memory_stays_flat_over_epochs(store: str, workers: int, method: str | N
 
 
 def main(store: str, workers: str, method: str) -> None:
+    ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)  # the kernel may turn used pages into huge ones at any time
     loader = DataLoader(
         WindowDataset(open_store(store), range(N_CLIPS), window_frames=N_FRAMES, overlap=0.0),
         batch_size=8,

@@ -15,7 +15,6 @@ from shard_samples import flip, user_block
 from sounds import clip_table, noise, write_sound
 
 import featurize.batch
-import featurize.mend
 from cache import ClipRow, ShardPlan, StoreLock, open_store, read_index, verify_store, write_shard
 from cache.errors import InputError, LockedError, NotFoundError
 from cache.layout import USER_BLOCK_BYTES
@@ -331,7 +330,7 @@ def test_an_error_in_one_shard_does_not_stop_the_others(
             raise OSError(28, "No space left on device")
         return write_shard(folder, plan, rows, **settings)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(featurize.mend, "write_shard", fail)
+    monkeypatch.setattr(featurize.batch, "write_shard", fail)
     report = repair_store(store, clips)
     assert [item.path for item in report.repaired] == [two]
     assert report.left == [(one, "[Errno 28] No space left on device")]

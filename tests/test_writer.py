@@ -208,7 +208,7 @@ def _fail_with(error: BaseException) -> Callable[..., Any]:
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError(), OSError(errno.EIO, "broken disk")])
 @pytest.mark.parametrize(
     "step",
-    ["cache.writer.UserBlock.pack", "cache.writer.check_shard", "cache.writer._fsync", "os.replace", "zlib.crc32"],
+    ["cache.writer.UserBlock.pack", "cache.writer.check_shard", "cache.writer.fsync", "os.replace", "zlib.crc32"],
 )
 def test_nothing_is_left_of_a_shard_that_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException
@@ -234,7 +234,7 @@ def test_what_is_read_back_wrong_is_not_sealed(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EDQUOT])
 def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    monkeypatch.setattr("cache.writer._fsync", _fail_with(OSError(number, os.strerror(number))))
+    monkeypatch.setattr("cache.writer.fsync", _fail_with(OSError(number, os.strerror(number))))
     with pytest.raises(NoSpaceError, match="no space left for a shard in"):
         write(tmp_path, [make_row("a.wav")])
     assert list(tmp_path.iterdir()) == []
@@ -279,7 +279,7 @@ def test_a_killed_writer_leaves_no_shard_and_the_next_run_seals_the_same_one(tmp
         write(Path(sys.argv[1]), make_rows(5))
     """
     undisturbed = write(tmp_path / "undisturbed", make_rows(5)).path
-    for step in ("check_shard", "_fsync"):
+    for step in ("check_shard", "fsync"):
         folder = tmp_path / step
         folder.mkdir()
         assert run_python(code, folder, step).returncode == -signal.SIGKILL
