@@ -80,6 +80,7 @@ class StoreReader:
         shard_first = np.array(self._map.first, np.int64)[columns["shard"]] // self.dtype.itemsize
         self._first = shard_first + columns["start"] * self.n_mels
         self._checked = np.zeros(len(self), bool)  # one that is checked is also mapped
+        self._all_checked = False
         self._runs = np.empty((0, 0), self.dtype)
 
     def __reduce__(self) -> tuple[type["StoreReader"], tuple[str, SharedArrays]]:
@@ -241,9 +242,12 @@ class StoreReader:
         IntegrityError
             As for reading one clip.
         """
+        if self._all_checked:  # from the second epoch on
+            return
         checked = self._checked.take(clips)
         if not np.logical_and.reduce(checked):
             self._check(np.unique(clips[~checked]).tolist())
+            self._all_checked = bool(self._checked.all())
 
     def place(
         self, clips: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], n_frames: int

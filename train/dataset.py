@@ -118,17 +118,16 @@ class WindowDataset(Dataset[tuple[Tensor, int]]):
             windows = torch.from_numpy(self._reader.copy_windows(offsets, length))
         else:  # NumPy copies in one thread, faster than torch does in one
             windows = torch.index_select(self._runs, 0, torch.from_numpy(offsets))
-            windows = windows.view(-1, length, self._reader.n_mels)
         return windows, torch.from_numpy(self.clip.take(chosen))
 
     @cached_property
     def _runs(self) -> Tensor:
-        """Every run of a window's length in the reader's frames, wherever it begins, [n, T * M]; read-only."""
+        """Every window that fits into the reader's frames, wherever it begins, [n, T, M]; read-only."""
         with warnings.catch_warnings():  # torch knows no array that cannot be written to
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
             frames = torch.from_numpy(self._reader.frames)
-        length = self._window_frames * self._reader.n_mels
-        return frames.as_strided((len(frames) - length + 1, length), (1, 1))
+        length, n_mels = self._window_frames, self._reader.n_mels
+        return frames.as_strided((len(frames) - length * n_mels + 1, length, n_mels), (1, n_mels, 1))
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield all windows in order, in batches."""
