@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 
 from cache.errors import InputError
 from cache.regular import open_regular
+from featurize.compiling import compiled
 from featurize.promise import UNKNOWN_FRAMES, find_shortfall
 
 MAX_CLIP_MINUTES = 10.0
 LIMIT_OPTION = "--max-clip-minutes"
 """Stands in the reason of every clip that another limit may let in."""
 _BLOCK_SAMPLES = 1 << 20  # of all channels together: bounds the memory of many-channel files
+_BLOCK_INT16 = 1 << 17
 _INT16_SCALE = np.float32(1 / 32768)
 
 Samples = NDArray[np.float32]
@@ -108,12 +110,13 @@ def _read(file: soundfile.SoundFile, stream: BinaryIO, path: Path, max_clip_minu
     limit = int(max_clip_minutes * 60 * file.samplerate)
     if limit < file.frames < UNKNOWN_FRAMES:
         raise _too_long(path, file.frames / file.samplerate, max_clip_minutes)
-    samples = _read_int16(file) if _is_plain_int16(file) else _read_blocks(file, limit + 1)
+    plain = _is_plain_int16(file)
+    samples = _read_int16(file) if plain else _read_blocks(file, limit + 1)
     if len(samples) > limit:
         raise _too_long(path, len(samples) / file.samplerate, max_clip_minutes)
     if reason := find_shortfall(file, stream, n_frames=len(samples)):
         raise QuarantineError(path, reason)
-    if not np.isfinite(samples).all():
+    if not (plain or np.isfinite(samples).all()):
         bad = int(len(samples) - np.isfinite(samples).sum())
         raise QuarantineError(path, f"holds NaN or infinity ({bad} of {len(samples)} samples)")
     return samples
@@ -133,9 +136,15 @@ def _is_plain_int16(file: soundfile.SoundFile) -> bool:
 
 
 def _read_int16(file: soundfile.SoundFile) -> Samples:
-    # Equals the float32 decode bit for bit (a power of two), at a fifth of its time.
-    samples: Samples = np.multiply(file.read(file.frames, dtype="int16"), _INT16_SCALE, dtype=np.float32)
-    return samples
+    # Equals the float32 decode bit for bit (a power of two), at a third of its time: block by block, which stay in a
+    # core's own cache.
+    samples = np.empty(file.frames, np.float32)
+    block = np.empty(min(_BLOCK_INT16, len(samples)), np.int16)
+    n = 0
+    while n < len(samples) and (n_read := file.buffer_read_into(block[: len(samples) - n].data, "int16")):
+        np.multiply(block[:n_read], _INT16_SCALE, out=samples[n : n + n_read])
+        n += n_read
+    return samples[:n]
 
 
 def _read_blocks(file: soundfile.SoundFile, limit_frames: int) -> Samples:
@@ -215,13 +224,21 @@ def trim(samples: Samples, *, trim_db: float) -> Samples:
 
 def _frame_levels_db(samples: Samples) -> NDArray[np.float64]:
     """Level of each centred frame relative to the loudest, in dB; ``1 + n // 512`` frames."""
-    n_frames = 1 + len(samples) // _TRIM_HOP
-    margin = _TRIM_FRAME // 2
-    padded = np.zeros((n_frames - 1) * _TRIM_HOP + _TRIM_FRAME, np.float64)
-    end = min(len(samples), len(padded) - margin)
-    padded[margin : margin + end] = samples[:end]
-    blocks = padded.reshape(-1, _TRIM_HOP)
-    energy = np.einsum("bs,bs->b", blocks, blocks)
-    power = np.lib.stride_tricks.sliding_window_view(energy, _TRIM_FRAME // _TRIM_HOP).sum(axis=1) / _TRIM_FRAME
+    shared = _TRIM_FRAME // _TRIM_HOP
+    # Half a frame of silence, which librosa's centring puts before and after the signal, is whole blocks.
+    energy = np.zeros(len(samples) // _TRIM_HOP + shared, np.float64)
+    _sum_squares(samples, energy[shared // 2 :])
+    power = np.lib.stride_tricks.sliding_window_view(energy, shared).sum(axis=1) / _TRIM_FRAME
     level = 10 * np.log10(np.maximum(power, _AMIN))
     return np.asarray(level - level.max())
+
+
+@compiled
+def _sum_squares(samples, energy):  # type: ignore[no-untyped-def] # numba infers the types
+    """Sum the squares of each block of ``_TRIM_HOP`` samples; the last block may be shorter."""
+    for block in range(-(-len(samples) // _TRIM_HOP)):
+        total = 0.0
+        for n in range(block * _TRIM_HOP, min(len(samples), (block + 1) * _TRIM_HOP)):
+            sample = np.float64(samples[n])
+            total += sample * sample
+        energy[block] = total

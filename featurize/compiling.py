@@ -1,0 +1,29 @@
+"""Compiling the loops that numpy has no name for.
+
+Conventions
+-----------
+A function is compiled when it is first called, for the types that it is called with, and the machine code is kept on
+disk, so that a worker of a later run is warm at once. Compiled functions release the interpreter's lock.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+
+
+def compiled(function: Callable[..., None]) -> Any:
+    """Compile when first called, and keep the machine code on disk where there is a place for it.
+
+    Sums may be taken in another order; NaN and infinity stay what they are. Indices are not checked.
+    """
+    options: dict[str, Any] = {
+        "nogil": True,
+        "error_model": "numpy",
+        "fastmath": {"reassoc", "contract", "nsz", "arcp"},
+    }
+    try:
+        return numba.njit(cache=True, **options)(function)
+    # A read-only installation, and no home folder to write to.
+    except RuntimeError:
+        return numba.njit(**options)(function)
