@@ -337,16 +337,15 @@ class Bars:
     def __init__(self) -> None:
         self._bars: dict[str, Any] = {}
 
-    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
-        """Move the bar of a stage."""
+    def __call__(self, stage: str, done: int, total: int, seconds: float = 0.0, /, *, note: str = "") -> None:
+        """Move the bar of a stage, which has handled so many seconds of sound where any are given."""
         if not sys.stderr.isatty() or total <= 0:
             return
         bar = self._bars.get(stage)
         if bar is None:
-            from tqdm import tqdm
-
-            unit = {"train": "epoch", "predict": "model"}.get(stage, "clip")
-            bar = self._bars[stage] = tqdm(total=total, desc=stage, unit=unit, delay=1.0, dynamic_ncols=True)
+            bar = self._bars[stage] = _open_bar(stage, total)
+        if seconds:
+            note = f"{seconds / max(time.time() - bar.start_t, 1e-3):,.0f}× real time"
         if note:
             bar.set_postfix_str(note, refresh=False)
         bar.update(done - bar.n)
@@ -354,11 +353,26 @@ class Bars:
             bar.close()
             del self._bars[stage]
 
+    def say(self, message: str) -> None:
+        """Print a remark on standard error, above the bars."""
+        for bar in self._bars.values():
+            bar.clear()
+        say(message)
+
     def close(self) -> None:
         """Leave the terminal clean."""
         for bar in self._bars.values():
             bar.close()
         self._bars.clear()
+
+
+def _open_bar(stage: str, total: int) -> Any:
+    from tqdm import tqdm
+
+    unit = {"train": " epochs", "predict": " models"}.get(stage, " clips")
+    # The mean since the start: shards end in bursts.
+    form = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{rate_noinv_fmt}{postfix}, {remaining} left]"
+    return tqdm(total=total, desc=stage, unit=unit, delay=1.0, dynamic_ncols=True, smoothing=0, bar_format=form)
 
 
 @contextlib.contextmanager
@@ -639,7 +653,7 @@ def _featurizer(
     from featurize.batch import Featurizer
     from featurize.jobs import count_jobs
 
-    return Featurizer(store, modes, jobs=count_jobs(jobs), progress=bars, on_wait=say, **settings)
+    return Featurizer(store, modes, jobs=count_jobs(jobs), progress=bars, remark=bars.say, **settings)
 
 
 def _show_plan(featurizer: "Featurizer", clips: "pd.DataFrame", *, as_json: bool) -> None:
@@ -870,7 +884,7 @@ def _watch(jobs: "Sequence[FoldJob]", bars: Bars) -> Iterator[None]:
 
         while not stop.wait(0.5):
             done, total, note = read_progress(jobs)
-            bars("train", min(done, total - 1), total, note)
+            bars("train", min(done, total - 1), total, note=note)
 
     thread = threading.Thread(target=watch, daemon=True)
     if sys.stderr.isatty():

@@ -21,8 +21,9 @@ from pathlib import Path
 import numpy as np
 
 from cache import ClipRow, Key
-from featurize.batch import clips_per_shard, seal
+from featurize.batch import clips_per_shard
 from featurize.modes import MODES, FeatureMode
+from featurize.shards import seal
 
 REPEATS = 5
 _OPEN = """

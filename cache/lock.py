@@ -3,8 +3,9 @@
 Conventions
 -----------
 The lock is the operating system's, on ``<store>/.lock``: that of a process that died is free by itself. Who holds it
-stands as JSON in ``<store>/.lock.owner``, for people to read; it decides nothing. Readers never lock. Who holds the
-lock clears away what killed runs left behind, on entering and on leaving: an orphaned worker may have written between.
+stands as JSON in ``<store>/.lock.owner``, for people to read, with what it is at: a run that died of its work tells the
+next one so. It decides nothing else. Readers never lock. Who holds the lock clears away what killed runs left behind,
+on entering and on leaving: an orphaned worker may have written between.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ import os
 import shlex
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -59,6 +60,23 @@ class StoreLock:
         self._on_wait = on_wait
         # Not bound to a thread, so that a progress thread's end may release it.
         self._lock = FileLock(self.store / ".lock", thread_local=False)
+        self._left: frozenset[str] = frozenset()
+        self._since = ""
+
+    @property
+    def left(self) -> frozenset[str]:
+        """What the last owner had noted by :meth:`note`, if it was killed; empty where it ended."""
+        return self._left
+
+    def note(self, names: Iterable[str]) -> None:
+        """Write down what the owner is at, for the next one to know if this one is killed.
+
+        Parameters
+        ----------
+        names : iterable of str
+            They take the place of those noted before.
+        """
+        self._write_owner(sorted(names))
 
     def __enter__(self) -> Self:
         try:
@@ -98,7 +116,9 @@ class StoreLock:
     def _begin(self) -> None:
         try:
             self._clear()
-            self._write_owner()
+            self._left = self._read_left()
+            self._since = datetime.now(UTC).isoformat(timespec="seconds")
+            self._write_owner([])
         except BaseException:
             self._lock.release()
             raise
@@ -108,12 +128,19 @@ class StoreLock:
         for path in self.store.glob(f"{self._owner_path.name}.*"):
             path.unlink(missing_ok=True)
 
-    def _write_owner(self) -> None:
+    def _read_left(self) -> frozenset[str]:
+        try:
+            return frozenset(map(str, json.loads(self._owner_path.read_text(encoding="utf-8"))["at"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return frozenset()
+
+    def _write_owner(self, at: list[str]) -> None:
         owner = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
-            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+            "since": self._since,
             "command": shlex.join(sys.argv),
+            "at": at,
         }
         temp = self._owner_path.with_name(f"{self._owner_path.name}.{os.getpid()}")
         try:

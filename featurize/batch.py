@@ -9,38 +9,33 @@ a pure decision on keys: done, stale or missing.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import soundfile
 
 from cache import (
-    ClipRow,
     IndexRow,
     Key,
     ShardPlan,
-    ShardRecord,
     StoreIndex,
     StoreLock,
     plan_shards,
     read_index,
     require_space,
     tidy,
-    write_shard,
 )
 from cache.errors import CorpusError, InputError
-from featurize.audio import LIMIT_OPTION, MAX_CLIP_MINUTES, QuarantineError, Recording, decode, too_long
-from featurize.jobs import Backend, run_tasks
-from featurize.logmel import log_mel
+from featurize.audio import LIMIT_OPTION, MAX_CLIP_MINUTES, too_long
+from featurize.jobs import Backend
 from featurize.modes import FeatureMode
 from featurize.notes import explain
+from featurize.shards import ShardTask, clip_rows
 from featurize.sources import Progress, Source, look_at_all, measure_all
+from featurize.suspects import ShardMaker
 
 if TYPE_CHECKING:  # a third of a second for every worker
     import pandas as pd
@@ -107,24 +102,6 @@ class FeaturizePlan:
     seconds: float = math.nan
 
 
-@dataclass(frozen=True)
-class ShardTask:
-    """One unit of work: the sources of a shard, the seconds their headers tell, and the modes that lack it."""
-
-    sources: tuple[Source, ...]
-    seconds: tuple[float, ...]
-    outputs: tuple[tuple[FeatureMode, str, ShardPlan], ...]
-    max_clip_minutes: float
-
-
-@dataclass(frozen=True)
-class ShardResult:
-    """What comes back of a task: how many clips it held, and those whose file changed meanwhile."""
-
-    n_clips: int
-    changed: tuple[str, ...]
-
-
 @dataclass
 class Featurizer:
     """A batch over one store.
@@ -141,10 +118,10 @@ class Featurizer:
         minutes, and clips that the store holds stay as they are.
     wait : bool
         Wait for another run that holds the store.
-    on_wait : callable, optional
-        Called with a sentence that names that run.
+    remark : callable, optional
+        Called with a sentence where another run is waited for, or a worker died.
     progress : callable, optional
-        ``progress(stage, done, total)``.
+        ``progress(stage, done, total)``; for "featurize" also with the seconds of sound that are done.
     """
 
     store: Path
@@ -154,7 +131,7 @@ class Featurizer:
     scheduler: str | None = None
     max_clip_minutes: float | None = None
     wait: bool = False
-    on_wait: Callable[[str], object] | None = None
+    remark: Callable[[str], object] | None = None
     progress: Progress | None = None
     _seconds: dict[Key, float] = field(default_factory=dict, init=False, repr=False)
 
@@ -191,27 +168,30 @@ class Featurizer:
             If files changed while they were read; all others are done.
         InputError
             If workers on other machines do not share the store.
+        WorkerDiedError
+        If worker processes die at whatever clip.
         """
         plan = self.plan(clips)
         if plan.tasks:
-            with StoreLock(self.store, wait=self.wait, on_wait=self.on_wait):
+            with StoreLock(self.store, wait=self.wait, on_wait=self.remark) as lock:
                 plan = self._plan(plan.sources)  # another run may have written meanwhile
                 require_space(self.store, plan.n_bytes)
-                self._work(plan)
+                self._work(plan, lock)
         else:
             tidy(self.store)
         return {mode.name: self._report(mode, plan) for mode in self.modes}
 
-    def _work(self, plan: FeaturizePlan) -> None:
-        total, done = sum(len(task.sources) for task in plan.tasks), 0
+    def _work(self, plan: FeaturizePlan, lock: StoreLock) -> None:
+        total, done, seconds = sum(len(task.sources) for task in plan.tasks), 0, 0.0
         changed: list[str] = []
-        results = run_tasks(make_shard, plan.tasks, jobs=self.jobs, backend=self.backend, scheduler=self.scheduler)
-        with closing(results):
+        maker = ShardMaker(lock, self.jobs, self.backend, self.scheduler, self.remark)
+        with closing(maker.make(plan.tasks)) as results:
             for result in results:
                 done += result.n_clips
+                seconds += result.seconds
                 changed += result.changed
                 if self.progress:
-                    self.progress("featurize", done, total)
+                    self.progress("featurize", done, total, seconds)
         if changed:
             message = f"{len(changed)} files changed while they were read, such as {changed[0]!r}; run again for them"
             raise CorpusError(message)
@@ -339,93 +319,3 @@ def _estimate_bytes(tasks: Iterable[ShardTask]) -> int:
             frames = sum(mode.n_frames(seconds) for seconds in task.seconds if seconds <= limit)
             total += frames * mode.n_mels * np.dtype(mode.dtype).itemsize + 400 * len(task.sources) + 16_384
     return total
-
-
-def make_shard(task: ShardTask) -> ShardResult:
-    """Decode, compute, write and seal one shard of each mode that lacks it; runs in a worker."""
-    modes = [mode for mode, _, _ in task.outputs]
-    rows: dict[str, list[ClipRow]] = {mode.name: [] for mode in modes}
-    changed: list[str] = []
-    for source in task.sources:
-        made = clip_rows(source, modes, task.max_clip_minutes)
-        if not (made and source.is_unchanged()):
-            changed.append(source.name)
-            continue
-        for mode, row in zip(modes, made, strict=True):
-            rows[mode.name].append(row)
-    for mode, folder, plan in task.outputs:
-        if rows[mode.name]:
-            made = rows.pop(mode.name)
-            seal(mode, folder, made, generation=plan.generation, versions=library_versions())
-    return ShardResult(len(task.sources), tuple(changed))
-
-
-def clip_rows(source: Source, modes: Sequence[FeatureMode], max_clip_minutes: float) -> list[ClipRow]:
-    """Decode one clip once, and give a row for each mode.
-
-    Parameters
-    ----------
-    source : Source
-        Readable a moment ago.
-    modes : sequence of FeatureMode
-    max_clip_minutes : float > 0
-
-    Returns
-    -------
-    list of ClipRow
-        As long as ``modes``, with frames or a problem; empty where the file can no longer be read.
-    """
-    try:
-        recording = decode(source.path, max_clip_minutes=max_clip_minutes)
-    except QuarantineError as error:
-        if isinstance(error.__cause__, OSError):  # it was read a moment ago: no property of these bytes
-            return []
-        return [ClipRow(source.name, source.digest, error.seconds, None, error.reason) for _ in modes]
-    return [_clip_row(source, recording, mode) for mode in modes]
-
-
-def _clip_row(source: Source, recording: Recording, mode: FeatureMode) -> ClipRow:
-    try:
-        frames = log_mel(recording, mode).astype(mode.dtype)
-    except InputError as error:
-        return ClipRow(source.name, source.digest, recording.seconds, None, str(error))
-    return ClipRow(source.name, source.digest, recording.seconds, frames)
-
-
-def seal(
-    mode: FeatureMode, folder: str | Path, rows: list[ClipRow], *, generation: int = 0, versions: Mapping[str, str]
-) -> ShardRecord:
-    """Seal rows of a mode as one shard.
-
-    Parameters
-    ----------
-    mode : FeatureMode
-    folder : path
-        The mode's folder.
-    rows : list of ClipRow
-    generation : int >= 0
-    versions : mapping of str
-        Of the libraries that computed the rows.
-    """
-    return write_shard(
-        folder,
-        ShardPlan.of((row.key for row in rows), generation=generation),
-        rows,
-        settings=mode.to_dict(),
-        fingerprint=mode.fingerprint(),
-        mode=mode.name,
-        versions=versions,
-        n_mels=mode.n_mels,
-        dtype=mode.dtype,
-    )
-
-
-@cache
-def library_versions() -> dict[str, str]:
-    """Return the versions of the libraries that the numbers depend on."""
-    return {
-        "librosa": version("librosa"),
-        "libsndfile": soundfile.__libsndfile_version__,
-        "numpy": version("numpy"),
-        "soxr": version("soxr"),
-    }

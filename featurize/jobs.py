@@ -9,20 +9,26 @@ die with the process that started them; those of a cluster end the task that the
 
 import contextlib
 import importlib
+import itertools
+import logging
 import os
+import re
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, Literal, TypeVar, cast
 
 import joblib
+from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from cache.errors import EarmarkError, InputError
 
 _WATCH_SECONDS = 0.1
 _DIED = "a worker process died (out of memory, or a crash in a decoder); run again to go on from here"
+_ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM", "NUMBA", "NUMEXPR")}
 
 Backend = Literal["loky", "dask", "ray"]
 Task = TypeVar("Task")
@@ -30,7 +36,26 @@ Result = TypeVar("Result")
 
 
 class WorkerDiedError(EarmarkError):
-    """A worker process ended without an answer."""
+    """A worker process ended without an answer.
+
+    Parameters
+    ----------
+    message : str
+    in_work : iterable, optional
+        Tasks that workers had been given, or were about to be given, and that gave no answer.
+    waiting : iterable, optional
+        Tasks that no worker has seen.
+    how : str, optional
+        How it ended, such as "SIGSEGV" or "exit status 3", where that is known.
+    """
+
+    def __init__(
+        self, message: str = _DIED, *, in_work: Iterable[Any] = (), waiting: Iterable[Any] = (), how: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.how = how
+        self.in_work = list(in_work)
+        self.waiting = list(waiting)
 
 
 def count_jobs(jobs: int | None) -> int:
@@ -68,15 +93,16 @@ def run_tasks(
         Workers; 1 on "loky" runs in this process.
     backend : "loky", "dask" or "ray"
     scheduler : str, optional
-        Address of a Dask scheduler or a Ray head; without one a cluster of ``jobs`` workers is started on this
-        machine.
+        Address of a Dask scheduler or a Ray head, all of whose workers are used; without one a cluster of ``jobs``
+        workers is started on this machine.
 
     Raises
     ------
     WorkerDiedError
-        If a worker is killed; what other workers finished stays.
+        If a worker is killed; what other workers finished stays. Clusters try a task again before they give it up, and
+        do the others meanwhile.
     InputError
-        If the backend's package is not installed.
+        If the backend's package is not installed, or the scheduler does not answer.
     """
     if not tasks:
         return
@@ -84,61 +110,139 @@ def run_tasks(
     if jobs == 1 and backend == "loky":
         yield from map(function, tasks)
         return
-    with _configured(backend, jobs, scheduler):
-        for part in _parts(tasks, jobs, backend):
-            yield from _stream(function, part, jobs, backend)
+    waiting = iter(enumerate(tasks))
+    in_work: dict[int, Task] = {}
+
+    def hand_out() -> Iterator[Any]:
+        for number, task in waiting:
+            in_work[number] = task
+            yield joblib.delayed(_answer)(function, number, task)
+
+    try:
+        with _configured(backend, jobs, scheduler) as workers:
+            for answer in _stream(hand_out(), workers, backend):
+                if answer is not _GIVEN_UP:
+                    number, result = answer
+                    del in_work[number]
+                    yield result
+    except TerminatedWorkerError as error:
+        raise WorkerDiedError(in_work=in_work.values(), waiting=(task for _, task in waiting)) from error
+    if in_work:
+        raise WorkerDiedError(in_work=in_work.values())
 
 
-def _parts(tasks: Sequence[Task], jobs: int, backend: Backend) -> Iterator[Sequence[Task]]:
-    """Cut the tasks in slices for the backend that hands nothing back before all is done."""
-    step = len(tasks) if backend != "ray" else 4 * jobs
-    for first in range(0, len(tasks), step):
-        yield tasks[first : first + step]
+def _answer(function: Callable[[Task], Result], number: int, task: Task) -> tuple[int, Result]:
+    return number, function(task)
 
 
-def _stream(function: Callable[[Task], Result], tasks: Sequence[Task], jobs: int, backend: Backend) -> Iterator[Result]:
+def run_apart(
+    function: Callable[[Task], Result], tasks: Sequence[Task], *, jobs: int
+) -> Generator[tuple[Task, Result | None]]:
+    """Call the function for each task in a process of its own on this machine.
+
+    Parameters
+    ----------
+    function : callable
+        Importable by the workers; does not return None.
+    tasks : sequence
+    jobs : int > 0
+        So many at a time.
+
+    Yields
+    ------
+    (task, result)
+        None for a result where the process died.
+    """
+    for first in range(0, len(tasks), jobs):
+        part = tasks[first : first + jobs]
+        with contextlib.ExitStack() as stack:
+            answers = [stack.enter_context(LoneWorker()).start(function, task) for task in part]
+            for task, answer in zip(part, answers, strict=True):
+                try:
+                    result: Result | None = answer()
+                except WorkerDiedError:
+                    result = None
+                yield task, result
+
+
+class LoneWorker:
+    """A worker process on this machine, for one call after the other, until the end of a ``with`` block."""
+
+    def __init__(self) -> None:
+        watched = {"initializer": _start_worker, "initargs": (os.getpid(),)}
+        self._executor = ProcessPoolExecutor(1, env=_ONE_THREAD, **watched)
+
+    def __enter__(self) -> "LoneWorker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._executor.shutdown(kill_workers=True)
+
+    def start(self, function: Callable[..., Result], *arguments: object) -> Callable[[], Result]:
+        """Begin a call, and return what waits for its result: it raises WorkerDiedError if the process ends."""
+        future = self._executor.submit(function, *arguments)
+
+        def answer() -> Result:
+            try:
+                return cast(Result, future.result())
+            except TerminatedWorkerError as error:
+                raise WorkerDiedError(how=_say_how(str(error))) from error
+
+        return answer
+
+
+def _say_how(message: str) -> str:
+    """Find out of loky's words how a process ended: ``SIGSEGV``, or ``exit status 3``."""
+    found = re.search(r"exit codes of the workers are \{(\w+)\((-?\d+)\)", message)
+    if not found:
+        return "no exit status"
+    return found[1] if found[1].startswith("SIG") else f"exit status {found[2]}"
+
+
+_GIVEN_UP = None  # what a cluster's backend answers for a task whose workers died
+
+
+def _stream(calls: Iterator[Any], workers: int, backend: Backend) -> Iterator[Any]:
+    """Yield answers; Ray hands nothing back before all is done, and is given slices."""
     return_as = "list" if backend == "ray" else "generator_unordered"
-    parallel = joblib.Parallel(n_jobs=jobs, batch_size=1, pre_dispatch="2*n_jobs", return_as=return_as)
-    return cast(Iterator[Result], iter(parallel(joblib.delayed(function)(task) for task in tasks)))
+    with joblib.Parallel(n_jobs=workers, batch_size=1, pre_dispatch="2*n_jobs", return_as=return_as) as parallel:
+        if backend != "ray":
+            yield from parallel(calls)
+            return
+        while part := list(itertools.islice(calls, 4 * workers)):
+            yield from parallel(part)
 
 
 @contextlib.contextmanager
-def _configured(backend: Backend, jobs: int, scheduler: str | None) -> Iterator[None]:
+def _configured(backend: Backend, jobs: int, scheduler: str | None) -> Iterator[int]:
+    """Start or find the workers, and give their number."""
     if backend == "loky":
         watched = {"initializer": _start_worker, "initargs": (os.getpid(),)}
-        try:
-            with joblib.parallel_config("loky", inner_max_num_threads=1, **watched):
-                yield
-        except TerminatedWorkerError as error:
-            raise WorkerDiedError(_DIED) from error
+        with joblib.parallel_config("loky", inner_max_num_threads=1, **watched):
+            yield jobs
     elif backend == "dask":
-        distributed = _import("distributed", backend)
-        where = (
-            {"address": scheduler}
-            if scheduler
-            else {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": ":0"}
-        )
-        try:
-            with distributed.Client(**where, set_as_default=True), joblib.parallel_config(_dask_backend()):
-                yield
-        except distributed.KilledWorker as error:
-            raise WorkerDiedError(_DIED) from error
+        with _dask_client(jobs, scheduler), joblib.parallel_config(_dask_backend()):
+            yield jobs
     else:
-        ray = _import("ray", backend)
-        _import("ray.util.joblib", backend).register_ray()
-        started = not ray.is_initialized()
-        if started:
-            ray.init(**({"address": scheduler} if scheduler else {"num_cpus": jobs}), log_to_driver=False)
-        try:
-            with joblib.parallel_config("ray"):
-                yield
-        finally:
-            if started:
-                ray.shutdown()
+        with _ray_session(jobs, scheduler) as workers, joblib.parallel_config(_ray_backend()):
+            yield workers
+
+
+def _dask_client(jobs: int, scheduler: str | None) -> Any:
+    distributed = _import("distributed", "dask")
+    if scheduler is None:
+        quiet = {"dashboard_address": ":0", "silence_logs": logging.CRITICAL}
+        return distributed.Client(n_workers=jobs, threads_per_worker=1, set_as_default=True, **quiet)
+    try:
+        return distributed.Client(address=scheduler, set_as_default=True)
+    except (OSError, ValueError) as error:
+        message = f"--scheduler {scheduler} is no Dask scheduler that answers: {error}"
+        raise InputError(message) from error
 
 
 def _dask_backend() -> Any:
     """Make joblib's Dask backend, which also tells of tasks that Dask gave up, instead of waiting for them for ever."""
+    from distributed import KilledWorker
     from joblib._dask import DaskDistributedBackend
 
     class Backend(DaskDistributedBackend):  # type: ignore[misc]
@@ -148,6 +252,8 @@ def _dask_backend() -> Any:
             return future
 
         def retrieve_result_callback(self, out: Any) -> Any:
+            if isinstance(out, KilledWorker):
+                return [_GIVEN_UP]
             if isinstance(out, Exception):
                 raise out
             return super().retrieve_result_callback(out)
@@ -155,7 +261,44 @@ def _dask_backend() -> Any:
     return Backend()
 
 
+@contextlib.contextmanager
+def _ray_session(jobs: int, scheduler: str | None) -> Iterator[int]:
+    ray = _import("ray", "ray")
+    quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL, "include_dashboard": False}
+    if started := not ray.is_initialized():
+        try:
+            if scheduler is None:
+                ray.init(num_cpus=jobs, **quiet)
+            else:
+                ray.init(address=scheduler, log_to_driver=False, logging_level=logging.CRITICAL)
+        except (OSError, ValueError, RuntimeError) as error:
+            message = f"--scheduler {scheduler} is no Ray head that answers: {error}"
+            raise InputError(message) from error
+    try:
+        # Ray tells of workers that died on standard output, which is kept for results.
+        with contextlib.redirect_stdout(sys.stderr):
+            yield int(ray.cluster_resources().get("CPU", jobs))
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _ray_backend() -> Any:
+    """Make Ray's backend, which starts workers that died again, and tells of tasks that it gave up."""
+    from ray.exceptions import RayError
+    from ray.util.joblib.ray_backend import RayBackend
+
+    class Backend(RayBackend):
+        def retrieve_result_callback(self, out: Any) -> Any:
+            return [_GIVEN_UP] if isinstance(out, RayError) else super().retrieve_result_callback(out)
+
+    # Without num_cpus all workers may be started on one machine.
+    return Backend(ray_remote_args={"num_cpus": 1, "max_restarts": -1, "max_task_retries": 1})
+
+
 def _start_worker(parent: int) -> None:
+    # Keeps loky from printing the stack of a process that dies: the parent says in one line what happened.
+    os.environ.setdefault("PYTHONFAULTHANDLER", "0")
     # The parent answers Ctrl-C for all; a worker that answers too prints a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()

@@ -20,8 +20,8 @@ from cache.regular import open_regular
 from cache.table import ShardTable
 from cache.writer import read_rows
 from featurize.audio import MAX_CLIP_MINUTES
-from featurize.batch import clip_rows, library_versions, seal
 from featurize.modes import FeatureMode
+from featurize.shards import clip_rows, library_versions, seal
 from featurize.sources import look
 
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import soundfile
 
@@ -26,8 +26,12 @@ Result = TypeVar("Result")
 _PIECE_BYTES = 1 << 18  # files up to this size are read in one piece
 _SLICE = 16  # files that a thread takes at once
 
-Progress = Callable[[str, int, int], None]
-"""Called with the stage's name, the clips done, and all clips."""
+
+class Progress(Protocol):
+    """Called with the stage's name, the clips done, all clips, and where known the seconds of sound done."""
+
+    def __call__(self, stage: str, done: int, total: int, seconds: float = ..., /) -> object:
+        """Show it."""
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,16 @@ from sounds import RATE_HZ, clip_table, noise, wav_bytes, write_sound
 
 import cache.space
 import featurize.batch
+import featurize.shards
+import featurize.suspects
 from cache import StoreLock, open_store, read_index, verify_store
 from cache.errors import CorpusError, InputError, LockedError, NoSpaceError
 from cache.layout import TEMP_SUFFIX
 from featurize.audio import Recording, decode
-from featurize.batch import Featurizer, ShardTask, clips_per_shard, library_versions, make_shard
+from featurize.batch import Featurizer, clips_per_shard
 from featurize.logmel import compute
 from featurize.modes import LH, MODES, FeatureMode, X
+from featurize.shards import ShardTask, library_versions, make_shard
 
 BOTH = (LH, X)
 
@@ -77,7 +80,7 @@ def test_a_clip_is_decoded_once_for_all_modes(
         decoded.append(path)
         return decode(path, max_clip_minutes=max_clip_minutes)
 
-    monkeypatch.setattr(featurize.batch, "decode", counted)
+    monkeypatch.setattr(featurize.shards, "decode", counted)
     Featurizer(store, BOTH).run(clips)
     assert sorted(decoded) == sorted(clips["path"])
 
@@ -85,7 +88,7 @@ def test_a_clip_is_decoded_once_for_all_modes(
 def test_a_second_run_computes_nothing(clips: pd.DataFrame, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Featurizer(store, BOTH).run(clips)
     before = contents(store)
-    monkeypatch.setattr(featurize.batch, "make_shard", lambda _: pytest.fail("a shard was made"))
+    monkeypatch.setattr(featurize.suspects, "make_shard", lambda _: pytest.fail("a shard was made"))
     report = Featurizer(store, BOTH).run(clips)["lh"]
     assert (report.computed, report.kept, len(report.keys), report.notes) == (0, 20, 20, [])
     assert contents(store) == before
@@ -106,7 +109,7 @@ def test_workers_need_not_run_in_this_folder(
 def test_workers_that_write_elsewhere_are_noticed(
     clips: pd.DataFrame, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(featurize.batch, "write_shard", lambda *_, **__: None)
+    monkeypatch.setattr(featurize.shards, "write_shard", lambda *_, **__: None)
     with pytest.raises(InputError, match=r"lacks 20 of the clips just computed, such as '00.wav': .* --store that all"):
         Featurizer(store, [X]).run(clips)
 
@@ -125,7 +128,7 @@ def test_a_stopped_run_is_resumed_to_the_very_shards(
         return make_shard(task)
 
     with monkeypatch.context() as patch:
-        patch.setattr(featurize.batch, "make_shard", stops)
+        patch.setattr(featurize.suspects, "make_shard", stops)
         if done < 2:
             with pytest.raises(KeyboardInterrupt):
                 Featurizer(tmp_path / "stopped", BOTH).run(clips)
@@ -222,7 +225,7 @@ def test_an_empty_table_is_done_at_once(store: Path) -> None:
 
 
 def test_progress_is_told(clips: pd.DataFrame, store: Path) -> None:
-    steps: list[tuple[str, int, int]] = []
+    steps: list[tuple[object, ...]] = []
     Featurizer(store, BOTH, progress=lambda *step: steps.append(step)).run(clips)
     assert steps == [("check", 16, 20), ("check", 20, 20), ("featurize", 16, 20), ("featurize", 20, 20)]
 
@@ -257,7 +260,7 @@ def test_broken_clips_are_remembered_and_listed_each_time(
     assert (first.clips, first.computed, first.kept, first.quarantined) == (20, 17, 0, listed)
     assert len(open_store(first.store)) == 17
     with monkeypatch.context() as patch:
-        patch.setattr(featurize.batch, "decode", lambda *_, **__: pytest.fail("a clip was decoded again"))
+        patch.setattr(featurize.shards, "decode", lambda *_, **__: pytest.fail("a clip was decoded again"))
         again = Featurizer(store, BOTH).run(clips)["x"]
         assert (again.computed, again.kept, again.quarantined) == (0, 17, listed)
         plan = Featurizer(store, BOTH).plan(clips)
@@ -336,7 +339,7 @@ def test_a_file_that_changes_meanwhile_is_told_and_the_others_done(
         return recording
 
     with monkeypatch.context() as patch:
-        patch.setattr(featurize.batch, "decode", meddles)
+        patch.setattr(featurize.shards, "decode", meddles)
         with pytest.raises(CorpusError, match=r"2 files changed while they were read, such as '04.wav'; run again"):
             Featurizer(store, BOTH).run(clips)
     names = [row.key.name for row in read_index(store / X.folder).rows]
@@ -372,7 +375,7 @@ def test_nothing_half_written_stays(
         made.append(args)
         raise failure
 
-    monkeypatch.setattr(featurize.batch, "write_shard", fails)
+    monkeypatch.setattr(featurize.shards, "write_shard", fails)
     (store / X.folder).mkdir(parents=True)
     with pytest.raises(type(failure)):
         Featurizer(store, [X]).run(clips)

@@ -3,7 +3,7 @@
 1 workers: test_reader, test_sharing, test_dataset. 2 kills: test_kills, test_seal_faults. 3 damage: test_corruption,
 test_integrity, test_repair. 4 settings: test_batch, test_explain. 5 quarantine: test_batch, test_audio,
 test_odd_corpus. 6 zeros: test_reader, test_integrity. 7 memory: test_flat_memory. 8 workers that die: test_jobs,
-test_kills. 9 locks: test_lock. 10 full disks: test_disk_full, test_space.
+test_suspects, test_kills. 9 locks: test_lock. 10 full disks: test_disk_full, test_space.
 """
 
 import dataclasses
@@ -28,13 +28,14 @@ from sounds import clip_table, noise, write_sound
 from test_cli import run, run_json
 from torch.utils.data import DataLoader, default_convert
 
-import featurize.batch
+import featurize.shards
+import featurize.suspects
 from cache import StoreLock, open_store, verify_store
 from cache.errors import IntegrityError, NotFoundError
 from featurize.audio import Recording, decode
-from featurize.batch import Featurizer, ShardTask
-from featurize.jobs import WorkerDiedError
+from featurize.batch import Featurizer
 from featurize.modes import X
+from featurize.shards import ShardTask
 from train.dataset import WindowDataset
 
 ROOT = Path(__file__).parents[1]
@@ -67,7 +68,7 @@ def count_decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(Path(path).name)
         return decode(path, max_clip_minutes=max_clip_minutes)
 
-    monkeypatch.setattr(featurize.batch, "decode", counted)
+    monkeypatch.setattr(featurize.shards, "decode", counted)
     return names
 
 
@@ -226,23 +227,22 @@ def test_8_a_worker_died_and_twelve_hours_were_lost(tmp_path: Path, monkeypatch:
     folder = store / X.folder
 
     def die_at_last(task: ShardTask) -> object:
-        while task.sources[-1].name == "noise/47.wav":
+        while task.sources[-1].name == "noise/47.wav" and not (tmp_path / "died").exists():
             if len(list(folder.glob("shard-*.h5"))) == 2:
+                (tmp_path / "died").touch()
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(0.01)
-        return featurize.batch.make_shard(task)  # in a worker, which has the module as it is
+        return featurize.shards.make_shard(task)  # in a worker, which has the module as it is
 
+    told: list[str] = []
     with monkeypatch.context() as patch:
-        patch.setattr(featurize.batch, "make_shard", die_at_last)
-        with pytest.raises(WorkerDiedError, match=r"a worker process died .*run again to go on from here"):
-            Featurizer(store, [X], jobs=2).run(clips)
-    sealed = {path: path.read_bytes() for path in folder.glob("shard-*.h5")}
-    assert len(sealed) == 2
-    assert verify_store(store).ok
-    decoded = count_decoded(monkeypatch)
-    report = Featurizer(store, [X]).run(clips)["x"]
-    assert (report.kept, report.computed, len(decoded)) == (32, 16, 16)
-    assert all(path.read_bytes() == data for path, data in sealed.items())
+        patch.setattr(featurize.suspects, "make_shard", die_at_last)
+        report = Featurizer(store, [X], jobs=2, remark=told.append).run(clips)["x"]
+    assert (tmp_path / "died").exists()
+    assert [sentence.split(":")[0] for sentence in told] == ["a worker process died"]
+    assert (report.computed, report.quarantined) == (48, [])
+    Featurizer(tmp_path / "undisturbed", [X]).run(clips)
+    assert contents(store) == contents(tmp_path / "undisturbed")
 
 
 # HDF5 locks as flock does, NFS as lockf. Opening for append would change the file itself: HDF5 notes it in there.

@@ -30,7 +30,7 @@ def test_modes_are_light() -> None:
 
 def test_a_worker_does_not_wait_for_librosa() -> None:
     statement = (
-        "import numpy as np; from featurize.batch import library_versions; from featurize.logmel import log_mel; "
+        "import numpy as np; from featurize.shards import library_versions; from featurize.logmel import log_mel; "
         "from featurize.audio import Recording; from featurize.modes import LH; library_versions(); "
         "log_mel(Recording(np.ones(99, np.float32), 48000), LH)"
     )

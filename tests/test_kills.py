@@ -8,6 +8,7 @@ next run is waiting for the lock by then, and takes it while orphaned workers ar
 import faulthandler
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -182,6 +183,7 @@ class Killer:
     between_seals: int = 0
     in_a_seal: int = 0
     completed: int = 0
+    survived: int = 0
     orphans: list[psutil.Process] = field(default_factory=list)
 
     def kill_often(self, n_kills: int) -> None:
@@ -244,9 +246,9 @@ class Killer:
         if victim == "worker":
             told = self.place.log().count("a worker process died")
             self.rng.choice(workers).kill()
-            code = process.wait(PATIENCE_SECONDS)
-            told = self.place.log().count("a worker process died") - told
-            assert (code, told) == (1, 1) or ((code, told) == (0, 0) and self.place.is_complete()), self.place.log()
+            self.place.finish(process)
+            self.survived += self.place.log().count("a worker process died") - told
+            assert self.place.is_complete(), self.place.log()
         elif victim == "command":
             self.orphans += workers
             process.kill()
@@ -258,23 +260,20 @@ class Killer:
         victims = ", ".join(f"{victim} {count}" for victim, count in sorted(self.victims.items()))
         return (
             f"{self.victims.total()} kills ({victims}): {self.between_seals} between the first and the last seal of "
-            f"their run, {self.in_a_seal} while a shard was being written; {self.completed} stores completed, "
+            f"their run, {self.in_a_seal} while a shard was being written; {self.survived} deaths of workers survived; "
+            f"{self.completed} stores completed, "
             f"0 clips lost or wrong"
         )
 
 
-def test_a_killed_worker_ends_the_run_and_leaves_nothing_half_done(place: Place) -> None:
+def test_a_killed_worker_does_not_end_the_run(place: Place) -> None:
     before = len(place.log())
     process = place.start(jobs=2)
     wait_until(place.temporary)
     workers_of(process)[0].kill()
-    assert process.wait(PATIENCE_SECONDS) == 1
+    place.finish(process)
     told = place.log()[before:]
-    assert told.startswith("Error: a worker process died (out of memory, or a crash in a decoder); run again")
-    assert told.count("\n") == 1
-    place.check_sealed()
-    assert tree(place.store).items() < place.reference.items()
-    place.finish(place.start(jobs=1))
+    assert re.fullmatch(r"a worker process died: \d shards? in work made again, in a process of its own each\n", told)
     place.check_whole()
 
 

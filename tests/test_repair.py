@@ -14,7 +14,7 @@ import pytest
 from shard_samples import flip, user_block
 from sounds import clip_table, noise, write_sound
 
-import featurize.batch
+import featurize.shards
 from cache import ClipRow, ShardPlan, StoreLock, open_store, read_index, verify_store, write_shard
 from cache.errors import InputError, LockedError, NotFoundError
 from cache.layout import USER_BLOCK_BYTES
@@ -63,7 +63,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(Path(path).name)
         return decode(path, max_clip_minutes=max_clip_minutes)
 
-    monkeypatch.setattr(featurize.batch, "decode", counted)
+    monkeypatch.setattr(featurize.shards, "decode", counted)
     return names
 
 
@@ -330,7 +330,7 @@ def test_an_error_in_one_shard_does_not_stop_the_others(
             raise OSError(28, "No space left on device")
         return write_shard(folder, plan, rows, **settings)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(featurize.batch, "write_shard", fail)
+    monkeypatch.setattr(featurize.shards, "write_shard", fail)
     report = repair_store(store, clips)
     assert [item.path for item in report.repaired] == [two]
     assert report.left == [(one, "[Errno 28] No space left on device")]

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from sounds import clip_table, noise, sine, write_sound
 
-from featurize.batch import Featurizer, ShardTask, make_shard
+from featurize.batch import Featurizer
 from featurize.modes import LH, X
+from featurize.shards import ShardTask, make_shard
 
 BOTH = (LH, X)
 
@@ -65,7 +66,7 @@ def test_any_start_method_and_order(
 ) -> None:
     context = multiprocessing.get_context(method)
     if method == "forkserver":
-        context.set_forkserver_preload(["featurize.batch"])
+        context.set_forkserver_preload(["featurize.shards"])
     with context.Pool(2) as pool:
         assert len(list(pool.imap_unordered(make_shard, tasks))) == 5
     assert contents(tmp_path) == undisturbed
