@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 import time
@@ -27,6 +28,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from cache.errors import EarmarkError, InputError
 
 _WATCH_SECONDS = 0.1
+_CONNECT_SECONDS = 10
 _DIED = "a worker process died (out of memory, or a crash in a decoder); run again to go on from here"
 _ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM", "NUMBA", "NUMEXPR")}
 
@@ -203,14 +205,24 @@ _GIVEN_UP = None  # what a cluster's backend answers for a task whose workers di
 
 
 def _stream(calls: Iterator[Any], workers: int, backend: Backend) -> Iterator[Any]:
-    """Yield answers; Ray hands nothing back before all is done, and is given slices."""
-    return_as = "list" if backend == "ray" else "generator_unordered"
-    with joblib.Parallel(n_jobs=workers, batch_size=1, pre_dispatch="2*n_jobs", return_as=return_as) as parallel:
-        if backend != "ray":
+    """Yield answers as they come."""
+    if backend != "ray":
+        with _parallel(workers, "generator_unordered") as parallel:
             yield from parallel(calls)
-            return
-        while part := list(itertools.islice(calls, 4 * workers)):
-            yield from parallel(part)
+        return
+    # Ray hands nothing back before all is done, and its pool does not replace a worker that died.
+    parts = iter(lambda: list(itertools.islice(calls, 4 * workers)), [])
+    for first in parts:
+        with _parallel(workers, "list") as parallel:
+            for part in itertools.chain([first], parts):
+                answers = parallel(part)
+                yield from answers
+                if _GIVEN_UP in answers:
+                    break
+
+
+def _parallel(workers: int, return_as: str) -> Any:
+    return joblib.Parallel(n_jobs=workers, batch_size=1, pre_dispatch="2*n_jobs", return_as=return_as)
 
 
 @contextlib.contextmanager
@@ -234,7 +246,7 @@ def _dask_client(jobs: int, scheduler: str | None) -> Any:
         quiet = {"dashboard_address": ":0", "silence_logs": logging.CRITICAL}
         return distributed.Client(n_workers=jobs, threads_per_worker=1, set_as_default=True, **quiet)
     try:
-        return distributed.Client(address=scheduler, set_as_default=True)
+        return distributed.Client(address=scheduler, timeout=_CONNECT_SECONDS, set_as_default=True)
     except (OSError, ValueError) as error:
         message = f"--scheduler {scheduler} is no Dask scheduler that answers: {error}"
         raise InputError(message) from error
@@ -264,27 +276,51 @@ def _dask_backend() -> Any:
 @contextlib.contextmanager
 def _ray_session(jobs: int, scheduler: str | None) -> Iterator[int]:
     ray = _import("ray", "ray")
-    quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL, "include_dashboard": False}
     if started := not ray.is_initialized():
+        quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+        if scheduler is None:
+            ray.init(num_cpus=jobs, include_dashboard=False, **quiet)
+        else:
+            try:
+                _require_ray_head(scheduler)
+                ray.init(address=scheduler, **quiet)
+            except (OSError, ValueError, RuntimeError) as error:
+                message = f"--scheduler {scheduler} is no Ray head that answers: {error}"
+                raise InputError(message) from error
+    with contextlib.redirect_stdout(cast(Any, _WithoutRay(sys.stdout))):
         try:
-            if scheduler is None:
-                ray.init(num_cpus=jobs, **quiet)
-            else:
-                ray.init(address=scheduler, log_to_driver=False, logging_level=logging.CRITICAL)
-        except (OSError, ValueError, RuntimeError) as error:
-            message = f"--scheduler {scheduler} is no Ray head that answers: {error}"
-            raise InputError(message) from error
-    try:
-        # Ray tells of workers that died on standard output, which is kept for results.
-        with contextlib.redirect_stdout(sys.stderr):
             yield int(ray.cluster_resources().get("CPU", jobs))
-    finally:
-        if started:
-            ray.shutdown()
+        finally:
+            if started:
+                ray.shutdown()
+
+
+def _require_ray_head(address: str) -> None:
+    """Find out at once what Ray tries for minutes."""
+    if address.startswith("ray://"):
+        message = "tasks do not pass through a Ray client; run this on a machine of the cluster, with HOST:6379"
+        raise ValueError(message)
+    host, colon, port = address.rpartition(":")
+    if colon:  # not "auto"
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+
+
+class _WithoutRay:
+    """A stream without what Ray's thread prints: on standard output, which is for results, it tells of dead workers."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write what others print."""
+        return len(text) if threading.current_thread().name == "ray_listen_error_messages" else self._stream.write(text)
 
 
 def _ray_backend() -> Any:
-    """Make Ray's backend, which starts workers that died again, and tells of tasks that it gave up."""
+    """Make Ray's backend, which also tells of tasks whose worker died."""
     from ray.exceptions import RayError
     from ray.util.joblib.ray_backend import RayBackend
 
@@ -293,7 +329,7 @@ def _ray_backend() -> Any:
             return [_GIVEN_UP] if isinstance(out, RayError) else super().retrieve_result_callback(out)
 
     # Without num_cpus all workers may be started on one machine.
-    return Backend(ray_remote_args={"num_cpus": 1, "max_restarts": -1, "max_task_retries": 1})
+    return Backend(ray_remote_args={"num_cpus": 1})
 
 
 def _start_worker(parent: int) -> None:

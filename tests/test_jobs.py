@@ -10,13 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from sounds import clip_table, noise, write_sound
 
 import featurize.jobs
 from cache.errors import InputError
-from featurize.batch import Featurizer
-from featurize.jobs import Backend, WorkerDiedError, count_jobs, run_tasks
-from featurize.modes import LH, X
+from featurize.jobs import Backend, LoneWorker, WorkerDiedError, count_jobs, run_apart, run_tasks
 
 TESTS = Path(__file__).parent
 
@@ -89,9 +86,34 @@ def test_an_error_of_a_task_is_raised(jobs: int) -> None:
 
 
 def test_a_killed_worker_is_told() -> None:
-    with pytest.raises(WorkerDiedError, match=r"a worker process died .*run again to go on from here"):
-        list(run_tasks(die_at_three, range(6), jobs=2))
+    with pytest.raises(WorkerDiedError, match=r"a worker process died .*run again to go on from here") as caught:
+        list(run_tasks(die_at_three, range(20), jobs=2))
+    assert 3 in caught.value.in_work
+    assert caught.value.waiting == list(range(caught.value.waiting[0], 20))
+    assert caught.value.waiting[0] > max(caught.value.in_work)
     assert sorted(value for value, _ in run_tasks(square, range(4), jobs=2)) == [0, 1, 4, 9]
+
+
+def test_tasks_run_apart_tell_which_process_died() -> None:
+    assert list(run_apart(die_at_three, range(5), jobs=2)) == [(0, 0), (1, 1), (2, 2), (3, None), (4, 4)]
+    with pytest.raises(InputError, match="three is refused"):
+        list(run_apart(fail_at_three, [3], jobs=2))
+
+
+def exit_with(status: int) -> None:
+    if status < 0:
+        os.kill(os.getpid(), -status)
+    os._exit(status)
+
+
+@pytest.mark.parametrize(("status", "how"), [(-signal.SIGSEGV, "SIGSEGV"), (5, "exit status 5")])
+def test_a_lone_worker_tells_how_it_died(status: int, how: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with LoneWorker() as worker:
+        assert worker.start(square, 3)()[0] == 9
+        with pytest.raises(WorkerDiedError) as caught:
+            worker.start(exit_with, status)()
+    assert caught.value.how == how
+    assert capfd.readouterr().err == ""
 
 
 ORPHANS = """
@@ -143,34 +165,13 @@ def dask_address() -> Iterator[str]:
         yield cluster.scheduler_address
 
 
-def test_dask_makes_the_same_store(tmp_path: Path, dask_address: str) -> None:
-    clips = clip_table([write_sound(tmp_path / f"{i:02}.wav", noise(3_000, seed=i)) for i in range(20)])
-    (tmp_path / "05.wav").write_bytes(b"")
-    stores = [tmp_path / "loky", tmp_path / "dask"]
-    reports = [
-        Featurizer(stores[0], (LH, X)).run(clips),
-        Featurizer(stores[1], (LH, X), jobs=2, backend="dask", scheduler=dask_address).run(clips),
-    ]
-    here, there = (
-        {str(path.relative_to(store)): path.read_bytes() for path in store.glob("*/shard-*")} for store in stores
-    )
-    assert len(here) == 4
-    assert here == there
-    assert reports[0]["x"].keys == reports[1]["x"].keys
-    assert reports[1]["x"].quarantined == [("05.wav", "the file is empty (0 bytes)")]
-
-
-@pytest.mark.slow
-def test_dask_starts_a_cluster_of_its_own() -> None:
-    pytest.importorskip("distributed")
-    results = list(run_tasks(square, range(4), jobs=2, backend="dask"))
-    assert sorted(value for value, _ in results) == [0, 1, 4, 9]
-    assert os.getpid() not in {pid for _, pid in results}
-
-
 @pytest.mark.slow
 def test_an_error_and_a_killed_worker_on_dask(dask_address: str) -> None:
     with pytest.raises(InputError, match="three is refused"):
         list(run_tasks(fail_at_three, range(6), jobs=2, backend="dask", scheduler=dask_address))
-    with pytest.raises(WorkerDiedError, match="a worker process died"):
-        list(run_tasks(die_at_three, range(6), jobs=2, backend="dask", scheduler=dask_address))
+    results: list[int] = []
+    with pytest.raises(WorkerDiedError, match="a worker process died") as caught:
+        results.extend(run_tasks(die_at_three, range(6), jobs=2, backend="dask", scheduler=dask_address))
+    assert 3 in caught.value.in_work
+    assert sorted([*results, *caught.value.in_work]) == list(range(6))
+    assert caught.value.waiting == []
