@@ -35,7 +35,7 @@ from featurize.modes import FeatureMode
 from featurize.notes import explain
 from featurize.shards import ShardTask, clip_rows
 from featurize.sources import Progress, Source, look_at_all, measure_all
-from featurize.suspects import ShardMaker
+from featurize.suspects import HEADERS, ShardMaker
 
 if TYPE_CHECKING:  # a third of a second for every worker
     import pandas as pd
@@ -147,9 +147,9 @@ class Featurizer:
         """
         return self._plan(look_at_all(clips, jobs=self.jobs, progress=self.progress), time_it=time_it)
 
-    def _plan(self, sources: list[Source], *, time_it: bool = False) -> FeaturizePlan:
+    def _plan(self, sources: list[Source], *, time_it: bool = False, measure: bool = True) -> FeaturizePlan:
         by_key = {source.key: source for source in sources if source.digest}
-        tasks, todo, kept, notes = self._plan_tasks(by_key)
+        tasks, todo, kept, notes = self._plan_tasks(by_key, measure=measure)
         seconds = self._estimate_seconds(tasks) if time_it else math.nan
         return FeaturizePlan(sources, tasks, todo, kept, notes, _estimate_bytes(tasks), seconds)
 
@@ -171,10 +171,12 @@ class Featurizer:
         WorkerDiedError
         If worker processes die at whatever clip.
         """
-        plan = self.plan(clips)
+        plan = self._plan(look_at_all(clips, jobs=self.jobs, progress=self.progress), measure=False)
         if plan.tasks:
             with StoreLock(self.store, wait=self.wait, on_wait=self.remark) as lock:
-                plan = self._plan(plan.sources)  # another run may have written meanwhile
+                lock.note([HEADERS])  # which libsndfile may die of
+                plan = self._plan(plan.sources, measure=HEADERS not in lock.left)  # others may have written meanwhile
+                lock.note([])
                 require_space(self.store, plan.n_bytes)
                 self._work(plan, lock)
         else:
@@ -185,19 +187,20 @@ class Featurizer:
         total, done, seconds = sum(len(task.sources) for task in plan.tasks), 0, 0.0
         changed: list[str] = []
         maker = ShardMaker(lock, self.jobs, self.backend, self.scheduler, self.remark)
+        progress = self.progress or (lambda *_: None)
+        progress("featurize", 0, total, 0.0)  # the time that follows counts
         with closing(maker.make(plan.tasks)) as results:
             for result in results:
                 done += result.n_clips
                 seconds += result.seconds
                 changed += result.changed
-                if self.progress:
-                    self.progress("featurize", done, total, seconds)
+                progress("featurize", done, total, seconds)
         if changed:
             message = f"{len(changed)} files changed while they were read, such as {changed[0]!r}; run again for them"
             raise CorpusError(message)
 
     def _plan_tasks(
-        self, by_key: dict[Key, Source]
+        self, by_key: dict[Key, Source], *, measure: bool
     ) -> tuple[list[ShardTask], dict[str, int], dict[str, int], dict[str, list[str]]]:
         wanted = list(by_key)
         shared: dict[tuple[Key, ...], list[tuple[FeatureMode, str, ShardPlan]]] = {}
@@ -215,11 +218,12 @@ class Featurizer:
             kept[mode.name] = sum(not self._problem(row) for row in rows)
             for shard in shards:
                 shared.setdefault(shard.keys, []).append((mode, str(folder.absolute()), shard))
-        self._measure({key: by_key[key] for keys in shared for key in keys})
+        if measure:
+            self._measure({key: by_key[key] for keys in shared for key in keys})
         tasks = [
             ShardTask(
                 tuple(by_key[key] for key in keys),
-                tuple(self._seconds[key] for key in keys),
+                tuple(self._seconds.get(key, 0.0) for key in keys),
                 tuple(outputs),
                 self._limit_minutes,
             )
@@ -228,7 +232,7 @@ class Featurizer:
         return tasks, todo, kept, notes
 
     def _measure(self, sources: dict[Key, Source]) -> None:
-        """Ask the headers that were not asked before: a run plans again when it holds the store."""
+        """Ask the headers that were not asked before."""
         new = {key: source for key, source in sources.items() if key not in self._seconds}
         lengths = measure_all(list(new.values()), jobs=self.jobs)
         self._seconds.update(zip(new, lengths, strict=True))

@@ -279,7 +279,8 @@ def _ray_session(jobs: int, scheduler: str | None) -> Iterator[int]:
     if started := not ray.is_initialized():
         quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
         if scheduler is None:
-            ray.init(num_cpus=jobs, include_dashboard=False, **quiet)
+            # "local": without it Ray may look for a cluster that somebody else started on this machine.
+            ray.init(address="local", num_cpus=jobs, include_dashboard=False, **quiet)
         else:
             try:
                 _require_ray_head(scheduler)

@@ -21,6 +21,8 @@ from featurize.jobs import Backend, LoneWorker, WorkerDiedError, run_apart, run_
 from featurize.shards import ShardResult, ShardTask, clip_rows, make_shard, seal_task
 from featurize.sources import Source, look
 
+HEADERS = "headers"
+"""Noted in the lock while lengths are read from headers; where a run died of that, the next one leaves it."""
 _DEATHS = 2  # of processes of its own that a clip is quarantined for
 _UNEXPLAINED = 2  # deaths that no suspect repeated, after which there are fewer workers
 _WITNESS_RATE_HZ = 8_000
@@ -57,7 +59,7 @@ class ShardMaker:
         suspects, waiting = self._split(tasks)
         if suspects:
             self.lock.note(name for task in suspects for name in _names(task))
-            self._say(f"an earlier run died at {_count(suspects)}, made in a process of its own now")
+            self._say(f"an earlier run died at {_count(suspects)}, made again, in a process of its own each")
             yield from self._make_apart(suspects, self.jobs)
             self.lock.note([])
         jobs, unexplained = self.jobs, 0
@@ -67,7 +69,7 @@ class ShardMaker:
                 return
             except WorkerDiedError as error:
                 suspects, waiting = error.in_work, error.waiting
-            if self.backend == "loky" and min(jobs, len(waiting)) == 1:  # not in this process, which must not die
+            if self._runs_here(jobs, waiting):  # which must not die
                 suspects, waiting = suspects + waiting, []
             self._say(f"a worker process died: {_count(suspects)} in work made again, in a process of its own each")
             explained = yield from self._make_apart(suspects, jobs)
@@ -77,13 +79,19 @@ class ShardMaker:
 
     def _split(self, tasks: Sequence[ShardTask]) -> tuple[list[ShardTask], list[ShardTask]]:
         """Part the tasks that an earlier run died of from the others."""
+        if HEADERS in self.lock.left and self._runs_here(self.jobs, tasks):
+            return list(tasks), []
         parts: tuple[list[ShardTask], list[ShardTask]] = ([], [])
         for task in tasks:
             parts[self.lock.left.isdisjoint(_names(task))].append(task)
         return parts
 
+    def _runs_here(self, jobs: int, tasks: Sequence[ShardTask]) -> bool:
+        """Tell whether these tasks run in this process."""
+        return self.backend == "loky" and min(jobs, len(tasks)) == 1
+
     def _make_all(self, tasks: list[ShardTask], jobs: int) -> Generator[ShardResult]:
-        if self.backend == "loky" and min(jobs, len(tasks)) == 1:
+        if self._runs_here(jobs, tasks):
             for task in tasks:
                 self.lock.note(_names(task))
                 yield make_shard(task)

@@ -1,6 +1,7 @@
 """A decoder that kills its process at some clips, as a broken library does; workers import it.
 
-The name of a clip says what happens: ``segfault``, ``exit``, ``memory``; with ``once`` the first process only dies.
+The name of a clip says what happens: ``segfault``, ``exit``, ``memory``; with ``once`` the first process only dies. At
+``header`` even asking its header for its length kills.
 """
 
 import os
@@ -9,18 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import featurize.shards
+import featurize.sources
 import featurize.suspects
 from cache import ClipRow
 from featurize.audio import Recording, decode
 from featurize.modes import FeatureMode
 from featurize.shards import ShardResult, ShardTask, clip_rows, make_shard
-from featurize.sources import Source
+from featurize.sources import Source, header_seconds
 
 
 def deadly_decode(path: str, *, max_clip_minutes: float) -> Recording:
     clip = Path(path)
     if "once" not in clip.name or _is_first(clip.with_suffix(".died")):
-        if "segfault" in clip.name:
+        if "segfault" in clip.name or "header" in clip.name:
             os.kill(os.getpid(), signal.SIGSEGV)
         if "memory" in clip.name:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -47,7 +49,14 @@ def deadly_clip_rows(source: Source, modes: Sequence[FeatureMode], max_clip_minu
     return clip_rows(source, modes, max_clip_minutes)
 
 
+def deadly_header_seconds(path: str) -> float:
+    if "header" in Path(path).name:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return header_seconds(path)
+
+
 def install() -> None:
     """Let this process, and those that it starts, decode so."""
+    featurize.sources.header_seconds = deadly_header_seconds
     featurize.suspects.make_shard = deadly_make_shard
     featurize.suspects.clip_rows = deadly_clip_rows

@@ -4,11 +4,13 @@ import dataclasses
 import math
 import os
 import threading
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from sounds import RATE_HZ, clip_table, noise, wav_bytes, write_sound
 
 import cache.space
@@ -227,7 +229,14 @@ def test_an_empty_table_is_done_at_once(store: Path) -> None:
 def test_progress_is_told(clips: pd.DataFrame, store: Path) -> None:
     steps: list[tuple[object, ...]] = []
     Featurizer(store, BOTH, progress=lambda *step: steps.append(step)).run(clips)
-    assert steps == [("check", 16, 20), ("check", 20, 20), ("featurize", 16, 20), ("featurize", 20, 20)]
+    seconds = [soundfile.info(path).duration for path in clips["path"]]
+    assert steps == [
+        ("check", 16, 20),
+        ("check", 20, 20),
+        ("featurize", 0, 20, 0.0),
+        ("featurize", 16, 20, pytest.approx(sum(seconds[:16]))),
+        ("featurize", 20, 20, pytest.approx(sum(seconds))),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -432,6 +441,23 @@ def test_what_is_too_long_is_not_counted_on(clips: pd.DataFrame, store: Path) ->
     with path_of(clips, "00.wav").open("ab") as file:
         file.truncate(len(header) + 2 * 3600 * 8000)
     assert Featurizer(store, [X]).plan(clips, time_it=True).n_bytes < expected
+
+
+@pytest.mark.parametrize("stated", [57_600_000, 4 * 57_600_000, 0x7FFFF000, 0xFFFFFFFF])
+def test_a_long_file_is_quarantined_unread_whatever_its_header_says(tmp_path: Path, store: Path, stated: int) -> None:
+    """An hour at 8 kHz, whose sound is a hole in the file; streamed files state no length."""
+    path = tmp_path / "long.wav"
+    header = wav_bytes(b"", stated=stated, riff=min(stated + 36, 0xFFFFFFFF), rate_hz=8_000)
+    path.write_bytes(header)
+    os.truncate(path, len(header) + 57_600_000)
+    tracemalloc.start()
+    report = Featurizer(store, [X]).run(clip_table([path]))["x"]
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert report.quarantined == [
+        ("long.wav", "is 60.0 minutes long, over the 10 of --max-clip-minutes: use cli caption")
+    ]
+    assert peak_bytes < 5_000_000
 
 
 def test_a_full_disk_is_told_before_anything_is_written(

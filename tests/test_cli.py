@@ -1,5 +1,6 @@
 """The command line: every command, its options, output and exit status."""
 
+import io
 import json
 import shutil
 import signal
@@ -416,11 +417,12 @@ class TestTrainPredictEvaluate:
         assert words in run("train", corpus, *options, exit_code=exit_code).stderr
         assert not Path("features").exists()
 
-    def test_a_failing_force_keeps_what_was_trained(self, trained, shared_corpus, tmp_path):
+    def test_a_failing_force_keeps_what_was_trained(self, trained, shared_corpus, tmp_path, monkeypatch):
         folder, _, _ = trained
         shutil.copytree(folder / "runs", tmp_path / "runs")
         args = ["train", shared_corpus, "--store", folder / "features", "--folds", 2, "--epochs", 2, "--force"]
         run(*args, "--device", "abacus", exit_code=1)
+        monkeypatch.setitem(sys.modules, "ray", None)
         run(*args, "--backend", "ray", exit_code=1)
         assert len(list(tmp_path.glob("runs/notebook/*/fold-*/model.json"))) == 4
 
@@ -532,3 +534,33 @@ def test_the_lock_is_free_after_a_command(corpus):
     run("featurize", corpus, "--mode", "x", "--jobs", 1)
     with StoreLock(Path("features")):
         pass
+
+
+# --- progress ------------------------------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_bar_of_featurizing_tells_speed_and_the_time_left(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with command_line.progress_bars() as bars:
+        bars("featurize", 0, 200, 0.0)
+        bar = bars._bars["featurize"]
+        bar.start_t -= 1000  # as if the rest had taken so long
+        bars("featurize", 50, 200, 25_000.0)
+        assert "featurize:  25%|" in str(bar)
+        assert "| 50/200 [ 0.05 clips/s, 25× real time, 50:00 left]" in str(bar)
+        bars.say("a worker process died")
+        assert "a worker process died\n" in terminal.getvalue()
+
+
+def test_no_bars_where_nobody_looks(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", stderr := io.StringIO())
+    with command_line.progress_bars() as bars:
+        bars("featurize", 10, 200, 25.0)
+        bars.say("a worker process died")
+    assert stderr.getvalue() == "a worker process died\n"

@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,14 +29,17 @@ DEADLY = "import deadly, cli; deadly.install(); cli.main()"
 
 @pytest.fixture(autouse=True, scope="module")
 def _environment() -> Iterator[None]:
-    """Let workers import the tests, and keep Ray from leaving a token in the home folder."""
+    """Let workers import the tests, and keep Ray from leaving files at home and in /tmp."""
     with pytest.MonkeyPatch.context() as patch:
         path = os.environ.get("PYTHONPATH", "")
         patch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), str(TESTS.parent), *filter(None, [path])]))
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN", "0" * 64)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        folder = tempfile.mkdtemp(prefix="ray-")  # pytest's are too long for the names of sockets
+        patch.setenv("RAY_TMPDIR", folder)
         yield
+        shutil.rmtree(folder)
 
 
 def make_sounds(root: Path, words: dict[int, str]) -> Path:
@@ -83,7 +88,7 @@ def ray_address(tmp_path: Path) -> Iterator[str]:
     finally:
         started = psutil.Process(head.pid).children(recursive=True)
         for process in (*started, head):
-            process.terminate()
+            process.kill()
         psutil.wait_procs(started, timeout=10)
         head.wait(10)
 

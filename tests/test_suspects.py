@@ -92,20 +92,22 @@ def test_clips_that_kill_are_quarantined_and_all_others_computed(
 COMMAND = "import deadly, cli; deadly.install(); cli.main()"
 
 
-def test_a_command_that_a_clip_killed_goes_on_when_it_is_run_again(tmp_path: Path) -> None:
-    """With one job the clips are decoded in the command's own process."""
-    clips = make_clips(tmp_path / "audio" / "noise", 20, {17: "-segfault"})
+@pytest.mark.parametrize("word", ["segfault", "header"])
+def test_a_command_that_a_clip_killed_goes_on_when_it_is_run_again(tmp_path: Path, word: str) -> None:
+    """With one job the clips are decoded in the command's own process; headers always are."""
+    clips = make_clips(tmp_path / "audio" / "noise", 20, {17: f"-{word}"})
     command = [sys.executable, "-X", "faulthandler=0", "-c", COMMAND, "featurize", "audio", "--jobs", "1"]
     died = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True)
     assert died.returncode == -signal.SIGSEGV
     done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    n_done, suspects = (16, "1 shard") if word == "segfault" else (0, "2 shards")
     assert done.stderr.splitlines() == [
-        "an earlier run died at 1 shard, made in a process of its own now",
+        f"an earlier run died at {suspects}, made again, in a process of its own each",
         "a worker process died: 4 clips are tried one by one",
     ]
-    assert "x: 20 clips: 3 computed, 16 kept, 1 quarantined" in done.stdout
-    assert "quarantined: noise/17-segfault.wav: kills the process that decodes it (SIGSEGV)" in done.stdout
+    assert f"x: 20 clips: {19 - n_done} computed, {n_done} kept, 1 quarantined" in done.stdout
+    assert f"quarantined: noise/17-{word}.wav: kills the process that decodes it (SIGSEGV)" in done.stdout
     run(tmp_path / "other", clips.assign(fname="noise/" + clips["fname"]), jobs=2)
     assert contents(tmp_path / "features") == contents(tmp_path / "other")
 
@@ -118,7 +120,7 @@ def test_what_a_killed_run_was_at_is_forgotten_once_it_is_done(tmp_path: Path) -
     lock.note(featurize.suspects._names(task))
     lock._lock.release()  # as the system does for a process that is killed
     _, told = run(tmp_path / "store", clips, jobs=1)
-    assert told == ["an earlier run died at 1 shard, made in a process of its own now"]
+    assert told == ["an earlier run died at 1 shard, made again, in a process of its own each"]
     assert {path.name for path in (tmp_path / "store").iterdir()} == {LH.folder, X.folder, ".lock"}
 
 
