@@ -69,13 +69,14 @@ class ShardMaker:
                 return
             except WorkerDiedError as error:
                 suspects, waiting = error.in_work, error.waiting
-            if self._runs_here(jobs, waiting):  # which must not die
-                suspects, waiting = suspects + waiting, []
             self._say(f"a worker process died: {_count(suspects)} in work made again, in a process of its own each")
             explained = yield from self._make_apart(suspects, jobs)
             unexplained += not explained
             if unexplained >= _UNEXPLAINED:
                 jobs = max(1, jobs // 2)  # memory may be short
+            if self._runs_here(jobs, waiting):  # and this process must not die
+                yield from self._make_apart(waiting, jobs)
+                return
 
     def _split(self, tasks: Sequence[ShardTask]) -> tuple[list[ShardTask], list[ShardTask]]:
         """Part the tasks that an earlier run died of from the others."""

@@ -18,6 +18,7 @@ from cache import StoreLock, read_index
 from featurize.batch import Featurizer, ModeReport
 from featurize.jobs import LoneWorker, WorkerDiedError
 from featurize.modes import LH, X
+from featurize.shards import ShardResult, ShardTask
 
 TESTS = Path(__file__).parent
 BOTH = (LH, X)
@@ -122,6 +123,39 @@ def test_what_a_killed_run_was_at_is_forgotten_once_it_is_done(tmp_path: Path) -
     _, told = run(tmp_path / "store", clips, jobs=1)
     assert told == ["an earlier run died at 1 shard, made again, in a process of its own each"]
     assert {path.name for path in (tmp_path / "store").iterdir()} == {LH.folder, X.folder, ".lock"}
+
+
+@pytest.mark.parametrize(("dies_again", "jobs"), [(False, [8, 8, 4, 2]), (True, [8] * 20)])
+def test_deaths_that_no_suspect_repeats_lead_to_fewer_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_again: bool, jobs: list[int]
+) -> None:
+    """However often workers die, every death settles a task."""
+    tasks = Featurizer(tmp_path / "store", BOTH).plan(make_clips(tmp_path, 20)).tasks[:1] * 21
+    asked: list[int] = []
+
+    def run_and_die(function: object, tasks: list[ShardTask], *, jobs: int, **_: object) -> Iterator[ShardResult]:
+        asked.append(jobs)
+        raise WorkerDiedError(in_work=tasks[:1], waiting=tasks[1:])
+        yield
+
+    def apart(function: object, tasks: list[ShardTask], *, jobs: int) -> Iterator[tuple[ShardTask, ShardResult | None]]:
+        yield from ((task, None if dies_again else ShardResult(1, 1.0, ())) for task in tasks)
+
+    monkeypatch.setattr(featurize.suspects, "run_tasks", run_and_die)
+    monkeypatch.setattr(featurize.suspects, "run_apart", apart)
+    monkeypatch.setattr(featurize.suspects, "_rows_one_by_one", lambda _: [])
+    monkeypatch.setattr(featurize.suspects, "seal_task", lambda *_: ShardResult(1, 1.0, ()))
+    with StoreLock(tmp_path / "store") as lock:
+        results = list(featurize.suspects.ShardMaker(lock, 8).make(tasks))
+    assert len(results) == 21
+    assert asked == jobs
+
+
+def test_a_clip_at_which_one_process_died_is_tried_again(tmp_path: Path) -> None:
+    task = Featurizer(tmp_path / "store", [X]).plan(make_clips(tmp_path, 3, {0: "-memory-once"})).tasks[0]
+    rows = featurize.suspects._rows_one_by_one(task)
+    assert (tmp_path / "00-memory-once.died").exists()
+    assert [row.problem for clip in rows for row in clip] == ["", "", ""]
 
 
 def die(*_: object) -> None:
