@@ -11,7 +11,7 @@
 - :mod:`cache.inventory`, :mod:`cache.prune`: what a store holds, and what can go
 - :mod:`cache.pack`, :mod:`cache.unpack`, :mod:`cache.image`: a store as one portable file
 - :mod:`cache.lock`, :mod:`cache.space`: one writer a store, and room on the disk
-- :mod:`cache.regular`: opening files without waiting for them
+- :mod:`cache.regular`, :mod:`cache.outfile`: opening files without waiting for them, writing them whole
 - :mod:`cache.errors`: what all of earmark raises
 
 The names are offered lazily (PEP 562): a room that needs :mod:`cache.errors` alone does not load HDF5.

@@ -27,12 +27,13 @@ from typing import Any, BinaryIO
 import h5py
 import numpy as np
 
-from cache.errors import InputError, IntegrityError, NoSpaceError, NotFoundError
+from cache.errors import IntegrityError, NoSpaceError
 from cache.hdf5 import reserve_frames
 from cache.image import SparseImage
 from cache.integrity import verify_store
 from cache.inventory import shard_folders
-from cache.layout import FORMAT_VERSION, SHARD_GLOB, TEMP_SUFFIX, USER_BLOCK_BYTES, UserBlock, encode_name
+from cache.layout import FORMAT_VERSION, TEMP_SUFFIX, USER_BLOCK_BYTES, UserBlock, encode_name
+from cache.outfile import check_out
 from cache.space import NO_SPACE_ERRNOS, require_space
 from cache.table import ShardTable, read_table, shard_paths
 from cache.unpack import PACK_NAME, PACK_VERSION, PackedShard, hash_file, read_pack
@@ -133,7 +134,7 @@ def pack_store(
         The disk cannot hold the file.
     """
     out = Path(out)
-    _check_out(out, force=force)
+    check_out(out, force=force)
     folders = [_checked_folder(path) for path in shard_folders(store, modes)]
     require_space(out.parent, sum(map(_expected_bytes, folders)))
     temp = out.with_name(f".earmark-{os.getpid()}-{uuid.uuid4().hex}{TEMP_SUFFIX}")
@@ -154,19 +155,6 @@ def pack_store(
         for folder in folders
     }
     return PackReport(out, n_bytes, counts)
-
-
-def _check_out(out: Path, *, force: bool) -> None:
-    if out.match(SHARD_GLOB):
-        message = f"{out} is named like a shard, and a store would take it for one: give it another name"
-        raise InputError(message)
-    if out.is_dir() or (out.exists() and not force):
-        what = "is a folder: name a file" if out.is_dir() else "is there: name another file, or give --force"
-        message = f"{out} {what}"
-        raise InputError(message)
-    if not out.absolute().parent.is_dir():
-        message = f"there is no folder {out.parent} to write {out.name} to: make it first"
-        raise NotFoundError(message)
 
 
 def _checked_folder(path: Path) -> _Folder:

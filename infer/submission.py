@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cache.errors import InputError
-from train.checkpoint import write_atomically
+from cache.outfile import write_atomically
 from train.metrics import top_classes
 
 N_LABELS = 3

@@ -21,7 +21,6 @@ from train.checkpoint import (
     read_info,
     save_checkpoint,
     save_last,
-    write_atomically,
 )
 
 LAST = {"model": {"w": torch.ones(2)}, "optimizer": {"step": 1}, "epoch": 3, "seconds": 1.5, "settings": {"seed": 1}}
@@ -199,21 +198,3 @@ def test_a_run_has_a_plain_name(name: str) -> None:
     with pytest.raises(InputError, match="--run must be a plain name"):
         check_run_name(name)
     check_run_name("best.2")
-
-
-# --- writing -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
-def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, error: type[BaseException]) -> None:
-    path = tmp_path / "new" / "file.txt"
-    write_atomically(path, lambda part: part.write_text("old"))
-
-    def interrupted(part: Path) -> None:
-        part.write_text("half")
-        raise error
-
-    with pytest.raises(error):
-        write_atomically(path, interrupted)
-    assert path.read_text() == "old"
-    assert list(path.parent.iterdir()) == [path]

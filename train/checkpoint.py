@@ -10,9 +10,7 @@ so that a fold with a ``model.json`` is whole. No pickle is ever loaded: ``last/
 import hashlib
 import io
 import json
-import os
-import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ import safetensors.torch
 import torch
 
 from cache.errors import InputError, IntegrityError, NotFoundError
+from cache.outfile import write_atomically
 from train.models import AlexNetLike
 
 MODEL = "model.safetensors"
@@ -69,18 +68,6 @@ def check_run_name(name: str) -> None:
     if name in ("", ".", "..") or any(character in name for character in "/\\\0"):
         message = f"--run must be a plain name without slashes, not a path; got {name!r}: name the folder with --runs"
         raise InputError(message)
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` make a sibling file, then give it its name; an interruption leaves the old file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        write(part)
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def save_checkpoint(folder: Path, model: AlexNetLike, info: dict[str, Any]) -> None:

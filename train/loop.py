@@ -33,8 +33,9 @@ from numpy.typing import NDArray
 
 from cache import StoreReader, open_store
 from cache.errors import EarmarkError, IntegrityError
+from cache.outfile import write_atomically
 from train import augment
-from train.checkpoint import load_last, save_checkpoint, save_last, write_atomically
+from train.checkpoint import load_last, save_checkpoint, save_last
 from train.dataset import WindowDataset, balanced_draw
 from train.device import Engine, pick_engine
 from train.metrics import average_precision_at_3, mean_and_error, top_classes
