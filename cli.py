@@ -8,6 +8,7 @@ object.
 import contextlib
 import gc
 import json
+import logging
 import math
 import sys
 import threading
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from featurize.explain import ModeReason
     from featurize.modes import Dtype, FeatureMode
     from featurize.repair import RepairReport
+    from infer.clips import StoredClip
     from train.loop import FoldJob
     from train.plan import RunRequest
 
@@ -1332,6 +1334,52 @@ def cache_unpack(file: Path, store: Path, wait: bool, as_json: bool) -> None:
         "seconds": seconds,
     }
     show(result, "\n".join(lines), as_json=as_json)
+
+
+@cache.command("show")
+@click.argument("clip")
+@mode_option
+@store_option
+@option("--out", type=click.Path(path_type=Path), help="PNG to write.  [default: the clip's name with .png]")
+@option("--force", is_flag=True, help="Replace the file if it is there.")
+@common
+def cache_show(clip: str, modes: tuple[str, ...], store: Path, out: Path | None, force: bool, as_json: bool) -> None:
+    """Write a picture of a clip's spectrograms as they are stored: time in s, frequency in Hz, power in dB.
+
+    CLIP is its name in the clip table, such as dog-01.wav. Time begins with the first stored frame: leading silence was
+    trimmed, and clips shorter than a window are padded on both sides. Without --mode: all modes that have the clip.
+
+    \b
+    Example:
+      cli cache show dog-01.wav
+      cli cache show dog-01.wav --mode x --out dog.png
+    """
+    from cache.outfile import check_out
+    from corpus.files import shown_name
+    from featurize.modes import resolve_modes
+    from infer.clips import read_clip
+
+    # Without a place to keep its caches matplotlib warns of the time it loses, which nobody here can use.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    from infer.picture import check_suffix, picture_name, write_picture
+
+    out = out or Path(picture_name(clip))
+    check_suffix(out)
+    check_out(out, force=force)
+    stored, problems = read_clip(store, clip, [mode.name for mode in resolve_modes(modes)])
+    for mode, problem in problems.items():
+        say(f"{mode}: quarantined: {problem}")
+    write_picture(out, stored)
+    shown = {item.mode: _stored_result(item) for item in stored}
+    counts = ", ".join(f"{mode} {row['frames']} frames × {row['bands']} bands" for mode, row in shown.items())
+    result = {"out": str(out), "clip": shown_name(clip), "modes": shown}
+    show(result, f"{out}: {shown_name(clip)}: {counts}", as_json=as_json)
+
+
+def _stored_result(clip: "StoredClip") -> dict[str, Any]:
+    frames, bands = clip.frames.shape
+    least, most = float(clip.frames.min()), float(clip.frames.max())
+    return {"frames": frames, "bands": bands, "seconds": clip.seconds, "min_db": least, "max_db": most}
 
 
 @cache.command("verify")

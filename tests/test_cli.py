@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 from conftest import CLASSES, make_corpus
+from sounds import sine, write_sound
 
 import cache.space
 import cli as command_line
@@ -95,6 +97,7 @@ class TestEveryCommand:
             "cache prune",
             "cache pack",
             "cache unpack",
+            "cache show",
             "cache verify",
             "cache repair",
         }
@@ -465,10 +468,83 @@ class TestCorpusAndCache:
         assert report["bad"] == []
         assert report["shards"] >= 2
 
-    @pytest.mark.parametrize("command", ["info", "verify", "repair"])
+    @pytest.mark.parametrize("command", ["info", "verify", "repair", "show"])
     def test_no_store_says_what_to_do(self, command, shared_corpus):
-        corpus = [shared_corpus] if command == "repair" else []
-        assert "run cli featurize" in run("cache", command, *corpus, exit_code=1).stderr
+        argument = {"repair": [shared_corpus], "show": ["hum-00.wav"]}.get(command, [])
+        assert "run cli featurize" in run("cache", command, *argument, exit_code=1).stderr
+
+
+class TestCacheShow:
+    @pytest.fixture
+    def store(self, trained):
+        return trained[0] / "features"
+
+    def test_it_writes_a_picture_of_all_modes(self, store):
+        report = run_json("cache", "show", "hum-00.wav", "--store", store)
+        assert (report["out"], report["clip"]) == ("hum-00.png", "hum-00.wav")
+        assert {name: (mode["frames"], mode["bands"]) for name, mode in report["modes"].items()} == {
+            "lh": (201, 128),
+            "x": (301, 48),
+        }
+        for mode in report["modes"].values():
+            assert set(mode) == {"frames", "bands", "seconds", "min_db", "max_db"}
+            assert 0.4 <= mode["seconds"] <= 1.5
+            assert mode["max_db"] - 80.1 <= mode["min_db"] < mode["max_db"]
+        assert Path("hum-00.png").read_bytes().startswith(b"\x89PNG")
+
+    def test_mode_and_out_can_be_chosen(self, store):
+        result = run("cache", "show", "hum-00.wav", "--store", store, "--mode", "x", "--out", "a.png")
+        assert result.stdout == "a.png: hum-00.wav: x 301 frames × 48 bands\n"
+        assert [path.name for path in Path().iterdir()] == ["a.png"]
+
+    def test_a_file_that_is_there_is_replaced_only_by_force(self, store):
+        Path("hum-00.png").write_text("mine")
+        args = ["cache", "show", "hum-00.wav", "--store", store]
+        assert "give --force" in run(*args, exit_code=1).stderr
+        assert Path("hum-00.png").read_text() == "mine"
+        run(*args, "--force")
+        assert Path("hum-00.png").read_bytes().startswith(b"\x89PNG")
+
+    @pytest.mark.parametrize(
+        ("args", "words"),
+        [
+            (["hum-00.wv"], "did you mean 'hum-00.wav'?"),
+            (["data/audio/hum-00.wav"], "did you mean 'hum-00.wav'?"),
+            (["hum-00.wav", "--out", "a.pdf"], "must end in .png"),
+            (["hum-00.wav", "--out", "nowhere/a.png"], "there is no folder nowhere"),
+        ],
+    )
+    def test_what_cannot_be_shown_is_one_line_and_no_file(self, store, args, words):
+        result = run("cache", "show", *args, "--store", store, exit_code=1)
+        assert words in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+        assert list(Path().iterdir()) == []
+
+    def test_a_quarantined_clip_says_why(self, corpus):
+        (corpus / "audio" / "hum-00.wav").write_text("no sound")
+        run("featurize", corpus, "--mode", "x", "--jobs", 1)
+        assert "is quarantined in mode x: cannot be decoded" in run("cache", "show", "hum-00.wav", exit_code=1).stderr
+
+    def test_names_of_a_folder_tree_make_plain_file_names(self):
+        sound = sine(10_000, 440)
+        for name in ("dog/1.wav", "cat/1.wav"):
+            write_sound(Path("tree") / name, sound)
+        run("featurize", "tree", "--mode", "x", "--jobs", 1)
+        assert run_json("cache", "show", "dog/1.wav")["out"] == "dog-1.png"
+
+    def test_no_home_to_write_to_is_no_matter(self, store):
+        unset = ("MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
+        env = {name: value for name, value in os.environ.items() if name not in unset}
+        # Not even root can make a folder there.
+        done = subprocess.run(
+            [*CLI, "cache", "show", "hum-00.wav", "--store", store, "--mode", "x"],
+            env=env | {"HOME": "/dev/null"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stderr == ""
+        assert Path("hum-00.png").exists()
 
 
 class TestInterruption:

@@ -18,7 +18,7 @@ ALLOWED = {
     | {"cache", "corpus"},
     "train": {"numpy", "torch", "safetensors", "pandas", "sklearn", "cache", "corpus"}
     | {"featurize.modes", "featurize.jobs"},
-    "infer": {"numpy", "torch", "pandas", "cache", "corpus", "featurize"}
+    "infer": {"numpy", "torch", "pandas", "matplotlib", "cache", "corpus", "featurize"}
     | {"train.models", "train.checkpoint", "train.dataset", "train.metrics", "train.scores", "train.device"},
 }
 
@@ -88,7 +88,7 @@ def test_only_the_command_line_prints():
 @pytest.mark.parametrize(
     ("statement", "heavy"),
     [
-        ("import cli", ("numpy", "torch", "pandas", "h5py", "librosa", "featurize", "train")),
+        ("import cli", ("numpy", "torch", "pandas", "h5py", "librosa", "matplotlib", "featurize", "train")),
         ("import featurize.modes", ("numpy", "torch", "pandas", "h5py", "librosa", "numba")),
         ("import corpus.tables", ("torch", "h5py", "librosa")),
         ("import cache", ("h5py", "torch")),
