@@ -131,7 +131,7 @@ def _draw_panel(axes: Axes, clip: StoredClip) -> AxesImage:
         interpolation="nearest",
         cmap="magma",
         vmin=low,
-        vmax=max(high, low + 1),  # frames of silence are constant, and still need a range of colours
+        vmax=max(high, low + 1),  # so that silence, whose frames are constant, is dark
         extent=(begin, begin + len(columns) * per_column * grid.hop_seconds, -0.5, grid.n_bands - 0.5),
     )
     axes.set_xlim(begin, begin + len(clip.frames) * grid.hop_seconds)

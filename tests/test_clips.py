@@ -72,6 +72,7 @@ def test_of_several_generations_the_newest_is_read(tmp_path: Path) -> None:
 
 
 def test_this_versions_settings_come_first_and_float16_before_float32(tmp_path: Path) -> None:
+    put(tmp_path, OLDER, "a.wav", 0, problem="is 12.0 minutes long")
     put(tmp_path, OLD, "a.wav", -10)
     assert levels(tmp_path) == {"x": -10}
     put(tmp_path, X32, "a.wav", -20)
@@ -111,7 +112,7 @@ def test_a_quarantined_clip_is_told_with_its_reason(tmp_path: Path) -> None:
     [
         ("dog/01.wv", "; did you mean 'dog/01.wav'?"),
         ("01.wav", "; did you mean 'dog/01.wav'?"),
-        ("data/dog/01.wav", "; did you mean 'dog/01.wav'?"),
+        ("/home/somebody/sounds/of/animals/dog/01.wav", "; did you mean 'dog/01.wav'?"),
         ("something else", ": run cli featurize, or name another with --store"),
     ],
 )

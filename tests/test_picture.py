@@ -2,12 +2,13 @@
 
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import matplotlib
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from sounds import noise, sine
 
@@ -66,6 +67,19 @@ class TestPlaces:
         assert cell(axes, 2.0, label_positions(axes)[label]) > shown(axes)[:, 100].max() - 6
 
     @each_mode
+    def test_the_pixels_at_a_mark_are_those_of_its_frequency(self, mode):
+        figure = draw([stored(sine(7 * RATE_HZ, 1000), mode)])
+        canvas = cast(FigureCanvasAgg, figure.canvas)
+        canvas.draw()
+        pixels = np.asarray(canvas.buffer_rgba())
+        brightness = {}
+        for label, band in label_positions(figure.axes[0]).items():
+            x, y = figure.axes[0].transData.transform((2.0, band))
+            brightness[label] = int(pixels[len(pixels) - 1 - int(y), int(x), :3].sum())
+        assert brightness["1k"] > 500
+        assert all(value < 300 for label, value in brightness.items() if label != "1k")
+
+    @each_mode
     @pytest.mark.parametrize("seconds", [0.5, 2.0, 3.3])
     def test_a_click_lies_at_its_time(self, mode, seconds):
         signal = np.zeros(8 * RATE_HZ, np.float32)
@@ -115,13 +129,20 @@ class TestWords:
         assert [bar.get_ylabel() for bar in bars] == ["Band power (dB)"] * 2
 
     def test_colours_span_the_stored_numbers(self):
-        clip = stored(noise(3 * RATE_HZ), X)
-        assert panel(clip).images[0].get_clim() == (clip.frames.min(), clip.frames.max())
+        clip = flat(3000, -60)
+        frames = clip.frames.copy()
+        frames[1000, 3], frames[2000, 4] = -90, -10
+        axes = panel(StoredClip("a.wav", "x", clip.settings, 60, frames))
+        assert axes.images[0].get_clim() == (-90, -10)
+
+    def test_silence_is_dark(self):
+        assert panel(flat(301, -100)).images[0].get_clim() == (-100, -99)
 
     @pytest.mark.parametrize(
         ("name", "title"),
         [
             ("$x_1$ 100%.wav", "$x_1$ 100%.wav"),
+            ("$\\frac$.wav", "$\\frac$.wav"),
             ("dog/a\nb.wav", "dog/a\\nb.wav"),
             ("caf\udce9.wav", "caf\\xe9.wav"),
             ("犬.wav", "犬.wav"),  # no glyph for it
@@ -172,9 +193,6 @@ class TestFile:
             assert width == 1600
             heights.append(height)
         assert np.diff(heights).tolist() == [520, 520]
-
-    def test_silence_has_a_picture(self, tmp_path):
-        write_picture(tmp_path / "a.png", [flat(301, -100)])
 
     def test_it_does_not_depend_on_the_users_style(self, tmp_path):
         write_picture(tmp_path / "a.png", [flat(301)])
