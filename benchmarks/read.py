@@ -33,12 +33,15 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+# In this folder "featurize" would be featurize.py, not the package.
+sys.path.sort(key=lambda folder: Path(folder, "featurize.py").exists())
+
 import numpy as np
 from numpy.typing import NDArray
+from peers.figures import show_spread, spread
 from peers.files import drop_from_cache, make_clips, peer, write_files
 from peers.ways import (
     DATASET,
@@ -153,11 +156,6 @@ def missing_peers() -> list[str]:
     return [name for name, package in NEEDS.items() if peer(package) is None]
 
 
-def spread(values: Iterable[float]) -> dict[str, float]:
-    listed = list(values)
-    return {"median": statistics.median(listed), "min": min(listed), "max": max(listed)}
-
-
 def speed(rows: Rows, name: str, other: str) -> dict[str, float]:
     """Return how many times as fast as another a contestant is, round by round."""
     return spread(theirs / own for own, theirs in zip(rows[name], rows[other], strict=True))
@@ -236,10 +234,6 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "resident_after_drop": resident,
         "holds": all(each["holds"] for each in found),
     }
-
-
-def show_spread(values: dict[str, float]) -> str:
-    return f"{values['median']:9.2f} ({values['min']:.2f} … {values['max']:.2f})"
 
 
 def show(result: dict[str, Any]) -> None:

@@ -18,6 +18,9 @@ import tempfile
 import time
 from pathlib import Path
 
+# In this folder "featurize" would be featurize.py, not the package.
+sys.path.sort(key=lambda folder: Path(folder, "featurize.py").exists())
+
 import numpy as np
 
 from cache import ClipRow, Key

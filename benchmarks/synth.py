@@ -19,6 +19,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+# In this folder "featurize" would be featurize.py, not the package.
+sys.path.sort(key=lambda folder: Path(folder, "featurize.py").exists())
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray

@@ -1,1 +1,1 @@
-"""What `benchmarks/read.py` measures this reader against: the files, and the ways to read them."""
+"""What `benchmarks/read.py` and `benchmarks/featurize.py` measure earmark against, and on what."""
