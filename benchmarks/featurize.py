@@ -37,7 +37,7 @@ from typing import Any
 # In this folder "featurize" would be this file, not the package.
 sys.path.sort(key=lambda folder: Path(folder, "featurize.py").exists())
 
-from peers.batch import QUARTERS, compare_estimate, time_pool, time_scaling, time_start, watch_memory
+from peers.batch import QUARTERS, WARM, compare_estimate, time_pool, time_scaling, time_start, watch_memory
 from peers.figures import ratio, show_spread, spread
 from peers.frontends import OWN, missing_front_ends, time_front_ends
 from peers.pipelines import (
@@ -144,7 +144,7 @@ def claims(result: Result) -> list[Result]:
     if workers := result.get("workers"):
         if count_jobs(None) >= 2:
             found.append(claim("two workers against one", workers["scaling"]["median"], least=LEAST_SCALING))
-        start = workers["start"]["until first clip"]["median"]
+        start = workers["start"][WARM]["median"]
         found.append(claim("a worker's start, s", start, most=LONGEST_START))
     if memory := result.get("memory"):
         rows = [row for name, row in memory["mb"].items() if name != "parent"]

@@ -25,6 +25,7 @@ from featurize.batch import Featurizer
 from featurize.modes import resolve_modes
 
 JOBS = (1, 2)
+WARM = "until the first clip is done"
 SAMPLE_SECONDS = 0.2
 QUARTERS = (0.25, 0.5, 0.75)
 _START = """
@@ -36,9 +37,10 @@ for _ in range(2):
     marks.append(time.perf_counter())
     compute(sys.argv[1], ["lh", "x"])
 marks.append(time.perf_counter())
-print(*marks)
+print(*marks, time.process_time())
 """
 
+START_STEPS = ("Python starts", "imports", "first clip", "second clip", WARM, "processor seconds, of all")
 Runs = dict[str, list[float]]
 
 
@@ -128,14 +130,15 @@ def time_pool(corpus: Path, folder: Path, rounds: int) -> list[float]:
 
 def time_start(clip: Path, rounds: int) -> Runs:
     """Time a worker's start in fresh processes, step by step, until its first clip is computed."""
-    steps: Runs = {name: [] for name in ("Python starts", "imports", "first clip", "second clip", "until first clip")}
+    steps: Runs = {name: [] for name in START_STEPS}
     for number in range(rounds + 1):
         begun = time.perf_counter()
         done = subprocess.run([sys.executable, "-c", _START, clip], check=True, capture_output=True, text=True)
-        marks = [begun, *map(float, done.stdout.split())]  # one clock for all processes
+        *marks, processor = map(float, done.stdout.split())
+        marks = [begun, *marks]  # one clock for all processes
         took = [after - before for before, after in pairwise(marks)]
         if number:  # the first may have compiled
-            for name, seconds in zip(steps, [*took, marks[3] - begun], strict=True):
+            for name, seconds in zip(steps, [*took, marks[3] - begun, processor], strict=True):
                 steps[name].append(seconds)
     return steps
 
