@@ -16,8 +16,8 @@ competition's (0.3 to 30 s, mean 6.8 s) and silence at their ends.
 
 Further tables: milliseconds of each stage; the floor, which is soxr's resampling and the FFTs alone; the front-ends of
 other libraries from samples in memory, at the nearest settings that they have, one thread each; workers as commands,
-with what starting them costs, beside two commands of one worker each at the same time, which is what the machine can
-give; what ``--dry-run`` expected.
+with what starting them costs; two processes that only compute, beside one, which is what the machine can give; what
+``--dry-run`` expected.
 
     python benchmarks/featurize.py [--corpus DIR] [--clips N] [--rounds N] [--peer-clips N] [--scale-clips N]
                                    [--scale-rounds N] [--memory] [--memory-clips N] [--seed N] [--folder DIR] [--json]
@@ -109,7 +109,7 @@ def measure_workers(corpus: Path, folder: Path, rounds: int) -> Result:
         "seconds": {name: spread(row) for name, row in runs.items()},
         "scaling": ratio(runs["warm, 1"], runs["warm, 2"]),
         "scaling_cold": ratio(runs["cold, 1"], runs["cold, 2"]),
-        "machine": ratio((2 * seconds for seconds in runs["cold, 1"]), runs["side by side"]),
+        "machine": ratio((2 * seconds for seconds in runs["bare, 1"]), runs["bare, 2"]),
         "start": {name: spread(row) for name, row in starts.items()},
         "pool": spread(pool),
         "estimates": {str(jobs): compare_estimate(corpus, folder, jobs) for jobs in (1, 2)},
@@ -215,15 +215,14 @@ def show_front_ends(result: Result) -> None:
 
 def show_workers(result: Result) -> None:
     print(f"\n{result['clips']} clips through the batch{'seconds':>30s}")
-    labels = {f"{state}, {jobs}": (state, jobs) for state in ("warm", "cold") for jobs in (1, 2)}
-    for name, (state, jobs) in labels.items():
-        label = f"{jobs} worker{'s' * (jobs > 1)}, {'already started' if state == 'warm' else 'as a command'}"
-        print(f"{label:42s}{show_spread(result['seconds'][name]):>30s}")
-    print(f"{'two commands of one worker, at once':42s}{show_spread(result['seconds']['side by side']):>30s}")
+    states = {"bare": "that only compute", "warm": "already started", "cold": "as a command"}
+    for name, row in result["seconds"].items():
+        state, jobs = name.split(", ")
+        print(f"{jobs + ' worker(s), ' + states[state]:42s}{show_spread(row):>30s}")
     for key, label in (
         ("scaling", "two workers against one, started"),
         ("scaling_cold", "two workers against one, as commands"),
-        ("machine", "two commands at once against one"),
+        ("machine", "what two do that only compute, each all"),
     ):
         print(f"{label:42s}{show_spread(result[key]):>30s}")
     print(f"{'two new workers cost':42s}{show_spread(result['pool']):>30s}")
@@ -263,7 +262,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=100, help="clips through the pipelines")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--peer-clips", type=int, default=20, help="of these, clips through the front-ends")
-    parser.add_argument("--scale-clips", type=int, default=400, help="clips through the batch")
+    parser.add_argument("--scale-clips", type=int, default=600, help="clips through the batch")
     parser.add_argument("--scale-rounds", type=int, default=5)
     parser.add_argument("--memory", action="store_true", help="watch the memory too")
     parser.add_argument("--memory-clips", type=int, default=10_000)

@@ -3,7 +3,8 @@
 Conventions
 -----------
 Times are seconds of the wall clock. Every run writes a store of its own, which is removed after it. "Warm" runs share
-one process and its pool of workers; "cold" ones are commands of their own, which start Python and the pool.
+one process and its pool of workers; "cold" ones are commands of their own, which start Python and the pool. "Bare"
+processes do nothing but compute: what two of them do in the time of one is what the machine gives.
 """
 
 import contextlib
@@ -18,13 +19,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky import ProcessPoolExecutor, get_reusable_executor
 
 from corpus.tables import read_corpus
 from featurize.batch import Featurizer
-from featurize.modes import resolve_modes
+from featurize.logmel import compute
+from peers.pipelines import LH_AND_X
 
 JOBS = (1, 2)
+COLD_ROUNDS = 3
 WARM = "until the first clip is done"
 SAMPLE_SECONDS = 0.2
 QUARTERS = (0.25, 0.5, 0.75)
@@ -75,24 +78,22 @@ def run_warm(corpus: Path, folder: Path, jobs: int) -> float:
     clips = read_corpus(corpus)
     with new_store(folder) as store:
         begun = time.perf_counter()
-        Featurizer(store, resolve_modes(["all"]), jobs=jobs).run(clips)
+        Featurizer(store, LH_AND_X, jobs=jobs).run(clips)
         return time.perf_counter() - begun
 
 
-def run_two_commands(corpus: Path, folder: Path) -> float:
-    """Run two commands of one worker each at the same time, each on the whole corpus."""
-    stores = [folder / "features-0", folder / "features-1"]
+def compute_all(paths: Sequence[Path]) -> None:
+    """Compute the frames of all clips, and keep none."""
+    for path in paths:
+        compute(path, LH_AND_X)
+
+
+def time_bare(pool: ProcessPoolExecutor, paths: Sequence[Path], processes: int) -> float:
+    """Let so many processes compute all clips, each for itself: no plan, no store, no waiting for one another."""
     begun = time.perf_counter()
-    running = [
-        subprocess.Popen(command(corpus, store, "--jobs", 1), cwd=corpus, stdout=subprocess.DEVNULL) for store in stores
-    ]
-    failed = sum(process.wait() != 0 for process in running)
-    seconds = time.perf_counter() - begun
-    for store in stores:
-        shutil.rmtree(store, ignore_errors=True)
-    if failed:
-        sys.exit("cli featurize failed")
-    return seconds
+    for done in [pool.submit(compute_all, paths) for _ in range(processes)]:
+        done.result()
+    return time.perf_counter() - begun
 
 
 def stop_workers() -> None:
@@ -100,19 +101,20 @@ def stop_workers() -> None:
 
 
 def time_scaling(corpus: Path, folder: Path, rounds: int) -> Runs:
-    """Time one worker against two, in turns: warm, as commands, and two commands of one worker side by side."""
-    names = [f"{state}, {jobs}" for state in ("warm", "cold") for jobs in JOBS]
-    runs: Runs = {name: [] for name in [*names, "side by side"]}
-    for jobs in JOBS:
-        run_warm(corpus, folder, jobs)
-    for number in range(rounds):
-        order = JOBS[:: 1 if number % 2 else -1]
-        for jobs in order:
-            runs[f"warm, {jobs}"].append(run_warm(corpus, folder, jobs))
-        for jobs in order:
-            with new_store(folder) as store:
-                runs[f"cold, {jobs}"].append(run_command(corpus, store, "--jobs", jobs)["wall"])
-        runs["side by side"].append(run_two_commands(corpus, folder))
+    """Time one worker against two, in turns: bare processes, started workers, and commands."""
+    runs: Runs = {f"{state}, {jobs}": [] for state in ("bare", "warm", "cold") for jobs in JOBS}
+    sounds = sorted(corpus.rglob("*.wav"))
+    with ProcessPoolExecutor(max(JOBS)) as bare:
+        for jobs in JOBS:
+            time_bare(bare, sounds[:50], jobs)
+            run_warm(corpus, folder, jobs)
+        for number in range(rounds):
+            for jobs in JOBS[:: 1 if number % 2 else -1]:
+                runs[f"bare, {jobs}"].append(time_bare(bare, sounds, jobs))
+                runs[f"warm, {jobs}"].append(run_warm(corpus, folder, jobs))
+                if number < COLD_ROUNDS:
+                    with new_store(folder) as store:
+                        runs[f"cold, {jobs}"].append(run_command(corpus, store, "--jobs", jobs)["wall"])
     stop_workers()
     return runs
 
