@@ -37,7 +37,7 @@ from typing import Any
 # In this folder "featurize" would be this file, not the package.
 sys.path.sort(key=lambda folder: Path(folder, "featurize.py").exists())
 
-from peers.batch import QUARTERS, WARM, compare_estimate, time_pool, time_scaling, time_start, watch_memory
+from peers.batch import JOBS, QUARTERS, WARM, time_pool, time_scaling, time_start, watch_memory
 from peers.figures import ratio, show_spread, spread
 from peers.frontends import OWN, missing_front_ends, time_front_ends
 from peers.pipelines import (
@@ -100,7 +100,7 @@ def measure_front_ends(paths: list[Path], rounds: int) -> Result:
 
 
 def measure_workers(corpus: Path, folder: Path, rounds: int) -> Result:
-    runs = time_scaling(corpus, folder, rounds)
+    runs, estimates = time_scaling(corpus, folder, rounds)
     sounds = sorted(corpus.rglob("*.wav"))
     starts = time_start(min(sounds, key=lambda path: path.stat().st_size), rounds)
     pool = time_pool(link_few(sounds, folder), folder, rounds)
@@ -112,7 +112,7 @@ def measure_workers(corpus: Path, folder: Path, rounds: int) -> Result:
         "machine": ratio((2 * seconds for seconds in runs["bare, 1"]), runs["bare, 2"]),
         "start": {name: spread(row) for name, row in starts.items()},
         "pool": spread(pool),
-        "estimates": {str(jobs): compare_estimate(corpus, folder, jobs) for jobs in (1, 2)},
+        "estimates": {name: spread(row) for name, row in estimates.items()},
     }
 
 
@@ -225,14 +225,19 @@ def show_workers(result: Result) -> None:
         ("machine", "what two do that only compute, each all"),
     ):
         print(f"{label:42s}{show_spread(result[key]):>30s}")
+    if result["machine"]["median"] < LEAST_SCALING:
+        print(
+            "caution: other work takes the cores, or they are none of its own: two bare processes do not scale either"
+        )
     print(f"{'two new workers cost':42s}{show_spread(result['pool']):>30s}")
     print(f"\n{'a new worker':42s}{'seconds':>30s}")
     for name, row in result["start"].items():
         print(f"{name:42s}{show_spread(row):>30s}")
-    print(f"\n{'--dry-run':12s}{'expected s':>12s}{'took s':>12s}{'expected MB':>14s}{'took MB':>12s}")
-    for jobs, row in result["estimates"].items():
-        megabytes = f"{row['expected_bytes'] / 1e6:14.1f}{row['bytes'] / 1e6:12.1f}"
-        print(f"{jobs + ' worker(s)':12s}{row['expected_seconds']:12.1f}{row['seconds']:12.1f}{megabytes}")
+    kinds = ("expected s", "took s", "expected MB", "took MB")
+    print(f"\n{'--dry-run':14s}" + "".join(f"{kind:>26s}" for kind in kinds))
+    for jobs in JOBS:
+        cells = "".join(f"{show_spread(result['estimates'][f'{kind}, {jobs}']):>26s}" for kind in kinds)
+        print(f"{jobs} worker(s)   {cells}")
 
 
 def show_memory(result: Result) -> None:

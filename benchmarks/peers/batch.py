@@ -100,9 +100,18 @@ def stop_workers() -> None:
     get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
 
 
-def time_scaling(corpus: Path, folder: Path, rounds: int) -> Runs:
-    """Time one worker against two, in turns: bare processes, started workers, and commands."""
+def time_scaling(corpus: Path, folder: Path, rounds: int) -> tuple[Runs, Runs]:
+    """Time one worker against two, in turns: bare processes, started workers, and commands.
+
+    Returns
+    -------
+    runs : dict
+        Seconds of each, round by round.
+    estimates : dict
+        Of the commands: "expected s, 2", "took s, 2", "expected MB, 2", "took MB, 2", and the same for one worker.
+    """
     runs: Runs = {f"{state}, {jobs}": [] for state in ("bare", "warm", "cold") for jobs in JOBS}
+    estimates: Runs = {}
     sounds = sorted(corpus.rglob("*.wav"))
     with ProcessPoolExecutor(max(JOBS)) as bare:
         for jobs in JOBS:
@@ -113,10 +122,27 @@ def time_scaling(corpus: Path, folder: Path, rounds: int) -> Runs:
                 runs[f"bare, {jobs}"].append(time_bare(bare, sounds, jobs))
                 runs[f"warm, {jobs}"].append(run_warm(corpus, folder, jobs))
                 if number < COLD_ROUNDS:
-                    with new_store(folder) as store:
-                        runs[f"cold, {jobs}"].append(run_command(corpus, store, "--jobs", jobs)["wall"])
+                    found = run_cold(corpus, folder, jobs)
+                    runs[f"cold, {jobs}"].append(found.pop("wall"))
+                    for name, value in found.items():
+                        estimates.setdefault(f"{name}, {jobs}", []).append(value)
     stop_workers()
-    return runs
+    return runs, estimates
+
+
+def run_cold(corpus: Path, folder: Path, jobs: int) -> dict[str, float]:
+    """Ask the command what it expects, and run it; give both, and the seconds of the whole command."""
+    with new_store(folder) as store:
+        expected = run_command(corpus, store, "--jobs", jobs, "--dry-run")
+        done = run_command(corpus, store, "--jobs", jobs)
+        n_bytes = sum(path.stat().st_size for path in store.rglob("shard-*.h5"))
+    return {
+        "wall": done["wall"],
+        "expected s": expected["expected_seconds"],
+        "took s": done["seconds"],
+        "expected MB": expected["bytes"] / 1e6,
+        "took MB": n_bytes / 1e6,
+    }
 
 
 def time_pool(corpus: Path, folder: Path, rounds: int) -> list[float]:
@@ -143,23 +169,6 @@ def time_start(clip: Path, rounds: int) -> Runs:
             for name, seconds in zip(steps, [*took, marks[3] - begun, processor], strict=True):
                 steps[name].append(seconds)
     return steps
-
-
-# --- what was expected -----------------------------------------------------------------------------------------------
-
-
-def compare_estimate(corpus: Path, folder: Path, jobs: int) -> dict[str, float]:
-    """Return seconds and bytes that ``--dry-run`` expects, and what the run took."""
-    with new_store(folder) as store:
-        expected = run_command(corpus, store, "--jobs", jobs, "--dry-run")
-        done = run_command(corpus, store, "--jobs", jobs)
-        n_bytes = sum(path.stat().st_size for path in store.rglob("shard-*.h5"))
-    return {
-        "expected_seconds": expected["expected_seconds"],
-        "seconds": done["seconds"],
-        "expected_bytes": expected["bytes"],
-        "bytes": n_bytes,
-    }
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------
