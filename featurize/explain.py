@@ -22,7 +22,7 @@ from cache import IndexRow, StoreIndex, scan_index
 from cache.errors import IntegrityError, NotFoundError
 from cache.plan import decide
 from cache.table import read_table
-from featurize.modes import FeatureMode
+from featurize.modes import FeatureMode, completed
 from featurize.notes import NAMED, OtherFolder, other_folders, some
 from featurize.sources import Progress, Source, header_seconds, look_at_all
 
@@ -264,8 +264,9 @@ def describe_settings(settings: Mapping[str, Any]) -> str:
     try:
         rate = settings["sample_rate_hz"]
         window = f"{'first' if settings['head_only'] else 'windows of'} {settings['window_seconds']:g} s"
+        bands = {"mel": "mels", "log": "log-spaced bands"}[completed(settings)["scale"]]
         return (
-            f"{rate / 1000:g} kHz, {settings['n_mels']} mels from {settings['fmin_hz']:g} Hz to "
+            f"{rate / 1000:g} kHz, {settings['n_mels']} {bands} from {settings['fmin_hz']:g} Hz to "
             f"{settings['fmax_hz'] / 1000:g} kHz, frames of {settings['n_fft'] / rate * 1000:.3g} ms every "
             f"{settings['hop_samples'] / rate * 1000:.3g} ms, {window}, trimmed {settings['trim_db']:g} dB below the "
             f"loudest, range {settings['top_db']:g} dB, {settings['dtype']}, front-end {settings['front_end']}"

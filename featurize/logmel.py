@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cache.errors import InputError
 from featurize.audio import MAX_CLIP_MINUTES, QuarantineError, Recording, Samples, decode, resample, trim
 from featurize.compiling import compiled
-from featurize.melbank import band_edges, mel_filters
+from featurize.melbank import band_edges, log_filters, mel_filters
 from featurize.modes import FeatureMode, resolve_modes
 from featurize.spectrum import LANES, FramePower
 
@@ -106,8 +106,9 @@ def mel_power(samples: Samples, mode: FeatureMode, *, before: int = 0, after: in
 
 @cache
 def _mel_bank(mode: FeatureMode) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """Weights [n_mels, n_bins] of the mel filters, and the first and one-past-last bin of each band."""
-    weights = mel_filters(
+    """Weights [n_mels, n_bins] of the filters, and the first and one-past-last bin of each band."""
+    build = log_filters if mode.scale == "log" else mel_filters
+    weights = build(
         sample_rate_hz=mode.sample_rate_hz,
         n_fft=mode.n_fft,
         n_mels=mode.n_mels,

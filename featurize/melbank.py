@@ -1,15 +1,16 @@
-"""Mel filter banks: triangles on Slaney's mel scale.
+"""Filter banks: triangles on Slaney's mel scale, or on a logarithmic one.
 
 Conventions
 -----------
 A bank is ``[n_mels, 1 + n_fft // 2]``, float32: one row a band, one column a bin of the real FFT. Bands are evenly
-spaced on the mel scale, and each has unit area over frequency in Hz. The numbers equal those of
+spaced on their scale, and each has unit area over frequency in Hz. The numbers of mel banks equal those of
 librosa's ``filters.mel`` with its defaults (``htk=False, norm="slaney"``), without what importing it costs.
 
 References
 ----------
 .. [1] M. Slaney, "Auditory Toolbox: A MATLAB Toolbox for Auditory Modeling Work", version 2, Technical Report
    1998-010, Interval Research Corporation, 1998.
+.. [2] J. C. Brown, "Calculation of a constant Q spectral transform", J. Acoust. Soc. Am. 89(1), 425-434, 1991.
 """
 
 import math
@@ -72,6 +73,36 @@ def mel_filters(*, sample_rate_hz: int, n_fft: int, n_mels: int, fmin_hz: float,
     # librosa rounds the triangles to float32 before it scales them.
     triangles = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
     return (triangles * (2.0 / (upper - lower))).astype(np.float32)
+
+
+def log_filters(*, sample_rate_hz: int, n_fft: int, n_mels: int, fmin_hz: float, fmax_hz: float) -> NDArray[np.float32]:
+    """Build a bank of bands that are evenly spaced on a logarithmic scale, at a constant ratio of frequencies [2]_.
+
+    The edges are ``fmin_hz * (fmax_hz / fmin_hz) ** (k / (n_mels + 1))``. Where they lie closer than the FFT's bins, a
+    triangle reaches one bin to either side of its centre instead, which is to interpolate the power between the two
+    bins around it: no band is zero everywhere, and centres keep their places.
+
+    Parameters
+    ----------
+    sample_rate_hz, n_fft, n_mels : int > 0
+    fmin_hz, fmax_hz : float > 0
+        Lower edge of the lowest band and upper edge of the highest, but for the reach of narrow bands.
+
+    Returns
+    -------
+    ndarray [shape=(n_mels, 1 + n_fft // 2), float32]
+        Weights, >= 0; every band has one above 0.
+    """
+    bins_hz = np.fft.rfftfreq(n_fft, 1.0 / sample_rate_hz)
+    spacing_hz = sample_rate_hz / n_fft
+    edges_hz = np.geomspace(fmin_hz, fmax_hz, n_mels + 2)
+    centre = edges_hz[1:-1, None]
+    lower = np.minimum(edges_hz[:-2, None], centre - spacing_hz)
+    upper = np.maximum(edges_hz[2:, None], centre + spacing_hz)
+    rising = (bins_hz - lower) / (centre - lower)
+    falling = (upper - bins_hz) / (upper - centre)
+    weights: NDArray[np.float64] = np.maximum(0, np.minimum(rising, falling)) * (2.0 / (upper - lower))
+    return weights.astype(np.float32)
 
 
 def band_edges(weights: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

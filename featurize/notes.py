@@ -12,7 +12,7 @@ from pathlib import Path
 from cache import Key, StoreIndex, decide, scan_index
 from cache.table import read_table
 from featurize.audio import LIMIT_OPTION
-from featurize.modes import FeatureMode, difference
+from featurize.modes import FeatureMode, completed, difference
 
 NAMED = 3
 """So many things are named in a sentence or a list."""
@@ -79,7 +79,7 @@ def other_folders(folder: Path, mode: FeatureMode) -> Iterator[OtherFolder]:
     for other in sorted(folder.parent.glob(f"{mode.name}-*")):
         index, _ = scan_index(other)
         if other.name != folder.name and index.rows:
-            words = difference(read_table(other / index.rows[0].shard).settings, mode.to_dict())
+            words = difference(completed(read_table(other / index.rows[0].shard).settings), mode.to_dict())
             yield OtherFolder(other, words, frozenset(index.by_name))
 
 

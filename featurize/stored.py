@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -38,26 +38,28 @@ def variants(mode: FeatureMode) -> list[FeatureMode]:
     return [dataclasses.replace(mode, dtype=dtype) for dtype in _DTYPES]
 
 
-def stored_modes(store: Path, names: Collection[str]) -> list[FeatureMode]:
-    """Return the modes that the store holds for clips of these names, in the order of ``MODES``."""
-    found: Iterable[FeatureMode | None] = (stored_variant(store, mode, names) for mode in MODES.values())
+def stored_modes(store: Path, names: Collection[str], *, known: Mapping[str, FeatureMode] = MODES) -> list[FeatureMode]:
+    """Return those of the known modes that the store holds for clips of these names, in their order."""
+    found: Iterable[FeatureMode | None] = (stored_variant(store, mode, names) for mode in known.values())
     return [mode for mode in found if mode]
 
 
-def known_fingerprints(runs: Path) -> set[str]:
-    """Return the fingerprints that something refers to: this version's modes in both types, and trained folds.
+def known_fingerprints(runs: Path, *, known: Mapping[str, FeatureMode] = MODES) -> set[str]:
+    """Return the fingerprints that something refers to: the known modes in both types, and trained folds.
 
     Parameters
     ----------
     runs : Path
         The folder of the runs; it need not be there.
+    known : mapping of {str: FeatureMode}
+        The modes that there are; this version's by default.
 
     Raises
     ------
     InputError
         If a fold does not say which features it was trained on.
     """
-    found = {variant.fingerprint() for mode in MODES.values() for variant in variants(mode)}
+    found = {variant.fingerprint() for mode in known.values() for variant in variants(mode)}
     for path in sorted(runs.glob("*/*/fold-*/model.json")):
         try:
             fingerprint = json.loads(path.read_text(encoding="utf-8"))["fingerprint"]

@@ -91,10 +91,16 @@ def stored_mode(checkpoint: Checkpoint) -> FeatureMode:
 
     Raises
     ------
+    InputError
+        If they are those of another version of the front-end.
     IntegrityError
         If the settings do not give the fingerprint that stands beside them.
     """
-    mode = FeatureMode.from_dict(checkpoint.info["mode"])
+    try:
+        mode = FeatureMode.from_dict(checkpoint.info["mode"])
+    except InputError as error:
+        message = f"{checkpoint.path / INFO}: {error}, and train this fold anew"
+        raise InputError(message) from error
     if mode.fingerprint() != checkpoint.info["fingerprint"]:
         message = f"{checkpoint.path / INFO}: the mode's settings do not give its fingerprint; train this fold anew"
         raise IntegrityError(message)

@@ -19,7 +19,7 @@ from cache import Key, StoreLock, read_index
 from cache.errors import InputError, NotFoundError
 from featurize.batch import Featurizer
 from featurize.explain import ModeReason, describe_settings, explain
-from featurize.modes import LH, MODES, X
+from featurize.modes import LH, LOG, MODES, FeatureMode, X
 from featurize.stored import keys_in_use, known_fingerprints
 
 X32 = dataclasses.replace(X, dtype="float32")
@@ -157,10 +157,23 @@ class TestModes:
         )
 
     def test_another_version_of_the_front_end(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("featurize.modes.FRONT_END_VERSION", 2)
+        monkeypatch.setattr("featurize.modes.FRONT_END_VERSION", 3)
         found = explained(folder)
         assert found.folder.name != next((folder / "features").glob("x-*")).name
-        assert any(text.endswith("with other settings: front_end 1 → 2") for text in found.reasons)
+        assert any(text.endswith("with other settings: front_end 2 → 3") for text in found.reasons)
+
+    def test_a_store_of_the_first_front_end(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def first(self: FeatureMode) -> dict[str, Any]:
+            settings = dataclasses.asdict(self)
+            del settings["scale"]  # it was the mel scale, without saying so
+            return {**settings, "front_end": 1}
+
+        with monkeypatch.context() as patched:
+            patched.setattr(FeatureMode, "to_dict", first)
+            featurize(folder / "features", sorted(folder.glob("?.wav")))
+            old = X.folder
+        shutil.rmtree(folder / "features" / X.folder)
+        assert f"{old} holds 5 of 5 clips with other settings: front_end 1 → 2" in explained(folder).reasons
 
     def test_other_settings_are_told_beside_a_store_that_is_there(self, folder: Path) -> None:
         stranger = write_sound(folder / "stranger.wav", noise(4_410))
@@ -202,9 +215,12 @@ class TestModes:
 def test_settings_in_units_that_people_read() -> None:
     assert describe_settings(LH.to_dict()) == (
         "44.1 kHz, 128 mels from 20 Hz to 22.05 kHz, frames of 58 ms every 20 ms, first 4 s, "
-        "trimmed 60 dB below the loudest, range 80 dB, float16, front-end 1"
+        "trimmed 60 dB below the loudest, range 80 dB, float16, front-end 2"
     )
     assert "windows of 6 s" in describe_settings(X.to_dict())
+    assert "128 log-spaced bands from 20 Hz to 14 kHz" in describe_settings(LOG.to_dict())
+    first = {name: value for name, value in X.to_dict().items() if name != "scale"} | {"front_end": 1}
+    assert "48 mels from 20 Hz" in describe_settings(first)
     assert describe_settings({"name": "x", "bins": 7}) == "name x, bins 7"
     assert describe_settings({}) == "settings unknown"
 

@@ -20,6 +20,7 @@ OTHER_VALUES: dict[str, Any] = {
     "fmin_hz": 50,
     "fmax_hz": 16_000,
     "window_seconds": 5,
+    "scale": "log",
     "head_only": False,
     "trim_db": 40,
     "top_db": 100,
@@ -28,7 +29,7 @@ OTHER_VALUES: dict[str, Any] = {
 
 
 def test_the_values_are_the_origins() -> None:
-    common = {"fmin_hz": 20.0, "trim_db": 60.0, "top_db": 80.0, "dtype": "float16"}
+    common = {"fmin_hz": 20.0, "scale": "mel", "trim_db": 60.0, "top_db": 80.0, "dtype": "float16"}
     lh = {"name": "lh", "sample_rate_hz": 44_100, "n_fft": 2560, "hop_samples": 882, "n_mels": 128, "fmax_hz": 22_050.0}
     x = {"name": "x", "sample_rate_hz": 26_000, "n_fft": 960, "hop_samples": 520, "n_mels": 48, "fmax_hz": 13_000.0}
     assert dataclasses.asdict(LH) == {**common, **lh, "window_seconds": 4.0, "head_only": True}
@@ -75,6 +76,9 @@ def test_settings_survive_json(mode: FeatureMode) -> None:
         ("n_mels", -1, "positive integer"),
         ("hop_samples", "882", "positive integer"),
         ("n_fft", 961, "must be even"),
+        ("n_fft", 2**20 + 2, "at most 1048576"),
+        ("sample_rate_hz", 10**400, "at most 1000000"),
+        ("window_seconds", 1e300, "at most 3600"),
         ("fmin_hz", -1, "finite number"),
         ("fmin_hz", math.nan, "finite number"),
         ("fmax_hz", 20.0, "above fmin_hz"),
@@ -85,6 +89,8 @@ def test_settings_survive_json(mode: FeatureMode) -> None:
         ("trim_db", math.inf, "finite number"),
         ("top_db", 0.0, "above 0"),
         ("head_only", 1, "true or false"),
+        ("scale", "bark", "mel or log"),
+        ("scale", ["mel"], "mel or log"),
         ("dtype", "float64", "float16 or float32"),
         ("dtype", ["float16"], "float16 or float32"),
     ],
@@ -102,13 +108,13 @@ def test_unknown_missing_and_foreign_settings_are_refused() -> None:
     del settings["n_mels"]
     with pytest.raises(InputError, match=r"incomplete: .*n_mels"):
         FeatureMode.from_dict(settings)
-    with pytest.raises(InputError, match="front-end 0; this one is 1: featurize anew"):
+    with pytest.raises(InputError, match="front-end 0; this one is 2: featurize anew"):
         FeatureMode.from_dict({**LH.to_dict(), "front_end": 0})
 
 
 def test_names_are_looked_up() -> None:
     assert get_mode("x") is X
-    with pytest.raises(InputError, match="mode must be one of lh, x; got 'lhh', did you mean 'lh'"):
+    with pytest.raises(InputError, match="mode must be one of lh, x, log; got 'lhh', did you mean 'lh'"):
         get_mode("lhh")
     assert resolve_modes(["all"]) == [LH, X]
     assert resolve_modes(["x", "all", X]) == [X, LH]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cache import StoreReader
 from cache.errors import CorpusError, InputError
-from featurize.modes import FeatureMode, difference
+from featurize.modes import FeatureMode, completed, difference
 from train.checkpoint import load_last, read_info
 from train.folds import assign_folds
 from train.loop import FoldJob, summarise
@@ -251,7 +251,8 @@ def _refuse_others(job: FoldJob, found: Mapping[str, Any]) -> None:
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Lift the settings of recipe and mode to the top; name classes by what is added or gone."""
     flat = {key: value for key, value in settings.items() if not isinstance(value, dict)}
-    for key in ("recipe", "mode"):
-        flat |= {f"{key}.{name}": value for name, value in (settings.get(key) or {}).items()}
+    nested = {"recipe": settings.get("recipe") or {}, "mode": completed(settings.get("mode") or {})}
+    for key, values in nested.items():
+        flat |= {f"{key}.{name}": value for name, value in values.items()}
     flat["classes"] = ", ".join(flat.get("classes") or [])
     return flat
