@@ -39,6 +39,7 @@ EXIT_QUARANTINED = 3
 EXIT_NO_SPACE = 6
 EXIT_INTERRUPTED = 130
 _JSON = "earmark.json"
+_OWN_MODES = "earmark.modes"
 
 
 class Failure(click.ClickException):
@@ -125,7 +126,28 @@ def _read_config(ctx: click.Context, _param: click.Parameter, path: Path | None)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         message = f"{path} cannot be read as TOML: {error}"
         raise click.BadParameter(message) from error
+    if "modes" in values:
+        ctx.meta[_OWN_MODES] = _own_modes(path, values.pop("modes"))
     ctx.default_map = _config_values(ctx, path, values)
+
+
+def _own_modes(path: Path, tables: object) -> "dict[str, FeatureMode]":
+    from cache.errors import InputError
+    from featurize.modes import read_modes
+
+    try:
+        return read_modes(tables)
+    except InputError as error:
+        message = f"{path}: {error}"
+        raise click.BadParameter(message) from error
+
+
+def _known_modes() -> "dict[str, FeatureMode]":
+    """Give the modes that there are for the command that runs: this version's, and those of its --config."""
+    from featurize.modes import MODES
+
+    own: dict[str, FeatureMode] = click.get_current_context().meta.get(_OWN_MODES, {})
+    return MODES | own
 
 
 def _config_values(ctx: click.Context, path: Path, values: dict[str, Any]) -> dict[str, Any]:
@@ -215,7 +237,8 @@ def common(function: Function) -> Function:
         is_eager=True,
         expose_value=False,
         callback=_read_config,
-        help="TOML file with values for options: for all commands, or in a table such as [train].",
+        help="TOML file with values for options (for all commands, or in a table such as [train]) and with modes of "
+        "your own (in tables such as [modes.bark]).",
     )(function)
 
 
@@ -252,28 +275,43 @@ def runs_option(function: Function) -> Function:
 
 
 def mode_option(function: Function) -> Function:
-    """Add ``--mode``."""
-    return option(
-        "--mode",
-        "modes",
-        multiple=True,
-        metavar="lh|x|all",
-        callback=_split_modes,
-        help="View of the sound; can be given several times.",
-    )(function)
+    """Add ``--mode``, which gives modes: those of this version, and those of ``--config``."""
+    return _modes("View of the sound, or one of your own from --config; can be given several times.", _find_modes)(
+        function
+    )
 
 
-def _split_modes(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+def mode_name_option(function: Function) -> Function:
+    """Add ``--mode``, which gives names: what a run or a store has of them is for the command to find out."""
+    return _modes("View of the sound, by its name; can be given several times.", _expand_all)(function)
+
+
+def _modes(text: str, callback: Callable[..., Any]) -> Callable[[Function], Function]:
+    return option("--mode", "modes", multiple=True, metavar="lh|x|log|all|NAME", callback=callback, help=text)
+
+
+def _find_modes(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> "tuple[FeatureMode, ...]":
     from cache.errors import InputError
-    from featurize.modes import get_mode
+    from featurize.modes import resolve_modes
 
-    for value in values:
-        if value != "all":
-            try:
-                get_mode(value)
-            except InputError as error:
-                raise click.BadParameter(str(error)) from error
-    return values
+    try:
+        return tuple(resolve_modes(values, _known_modes()))
+    except InputError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _expand_all(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    from featurize.modes import ALL
+
+    return tuple(dict.fromkeys(name for value in values for name in (ALL if value == "all" else (value,))))
+
+
+def _in_dtype(modes: "Sequence[FeatureMode]", dtype: "Dtype | None") -> "list[FeatureMode]":
+    """Give the modes, LH and X where there are none, in the stored type that is asked for."""
+    import dataclasses
+
+    chosen = modes or _all_modes()
+    return [dataclasses.replace(mode, dtype=dtype) for mode in chosen] if dtype else list(chosen)
 
 
 def dtype_option(function: Function) -> Function:
@@ -281,9 +319,7 @@ def dtype_option(function: Function) -> Function:
     return option(
         "--dtype",
         type=click.Choice(["float16", "float32"]),
-        default="float16",
-        show_default=True,
-        help="Type of the stored numbers.",
+        help="Type of the stored numbers.  [default: the mode's, float16 unless your own says otherwise]",
     )(function)
 
 
@@ -617,25 +653,23 @@ def corpus_info(corpus: Path, as_json: bool) -> None:
 @strict_option
 @common
 def featurize(
-    corpus: Path, modes: tuple[str, ...], dry_run: bool, strict: bool, as_json: bool, **settings: Any
+    corpus: Path, modes: "tuple[FeatureMode, ...]", dry_run: bool, strict: bool, as_json: bool, **settings: Any
 ) -> None:
     """Compute the spectrograms of a corpus into the store.
 
-    What is there already is kept; a clip whose file has changed is computed anew. Without --mode: LH and X.
+    What is there already is kept; a clip whose file has changed is computed anew. Without --mode: LH and X. Modes of
+    your own are tables of the --config file: [modes.bark] with base = "log" and n_mels = 96, say.
 
     \b
     Example:
       cli featurize data
       cli featurize --mode lh --jobs 4
       cli featurize data --dry-run
+      cli featurize data --config earmark.toml --mode bark
     """
-    import dataclasses
-
     from corpus.tables import read_corpus
-    from featurize.modes import resolve_modes
 
-    dtype = settings.pop("dtype")
-    chosen = [dataclasses.replace(mode, dtype=dtype) for mode in resolve_modes(modes or ["all"])]
+    chosen = _in_dtype(modes, settings.pop("dtype"))
     clips = read_corpus(corpus)
     with progress_bars() as bars:
         featurizer = _featurizer(chosen, bars, **settings)
@@ -732,7 +766,7 @@ def _featurize_text(reports: "dict[str, ModeReport]", seconds: float) -> str:
 @parallel_options
 @strict_option
 @common
-def train(corpus: Path, modes: tuple[str, ...], strict: bool, as_json: bool, **settings: Any) -> None:
+def train(corpus: Path, modes: "tuple[FeatureMode, ...]", strict: bool, as_json: bool, **settings: Any) -> None:
     """Train the folds of a run.
 
     What the store lacks is computed first; a finished fold is kept. Without --mode: the modes that the store holds
@@ -791,14 +825,13 @@ def _run_request(clips: "pd.DataFrame", settings: dict[str, Any]) -> "RunRequest
     return request
 
 
-def _training_modes(store: Path, modes: Sequence[str], clips: "pd.DataFrame") -> "list[FeatureMode]":
-    from featurize.modes import resolve_modes
+def _training_modes(store: Path, modes: "Sequence[FeatureMode]", clips: "pd.DataFrame") -> "list[FeatureMode]":
     from featurize.stored import stored_modes, stored_variant
 
     names = clips["fname"].tolist()
     if not modes:
-        return stored_modes(store, names) or resolve_modes(["all"])
-    return [stored_variant(store, mode, names) or mode for mode in resolve_modes(modes)]
+        return stored_modes(store, names, known=_known_modes()) or _all_modes()
+    return [stored_variant(store, mode, names) or mode for mode in modes]
 
 
 def _stored(
@@ -913,7 +946,7 @@ def _train_text(results: list[dict[str, Any]], seconds: float) -> str:
 
 @cli.command()
 @corpus_argument
-@mode_option
+@mode_name_option
 @store_option
 @runs_options
 @option("--out", type=click.Path(path_type=Path), default="submission.csv", show_default=True, help="CSV to write.")
@@ -979,15 +1012,13 @@ def _predict(
     import torch
 
     from featurize.jobs import count_jobs
-    from featurize.modes import resolve_modes
     from infer.predict import predict_clips
     from infer.runs import find_run, load_run, stored_mode
     from train.device import pick_engine
 
     engine = pick_engine(settings["device"])
     torch.set_num_threads(count_jobs(settings["jobs"]))
-    wanted = [mode.name for mode in resolve_modes(modes)]
-    run = load_run(find_run(settings["runs"], settings["run_name"]), wanted)
+    run = load_run(find_run(settings["runs"], settings["run_name"]), modes)
     stored, quarantined = _stored(clips, [stored_mode(models[0]) for models in run.values()], bars, settings)
     readers = {name: reader for name, (_, reader) in stored.items()}
     if quarantined:
@@ -1051,9 +1082,10 @@ def cache_info(store: Path, runs: Path, as_json: bool) -> None:
     from cache.prune import plan_prune
     from featurize.stored import known_fingerprints
 
-    modes = take_inventory(store)
+    modes, known = take_inventory(store), _known_modes()
     # A mode's folder alone does not tell what stands beside it.
-    plan = plan_prune(store, known=known_fingerprints(runs)) if modes[0]["folder"] != store.absolute().name else None
+    whole = modes[0]["folder"] != store.absolute().name
+    plan = plan_prune(store, known=known_fingerprints(runs, known=known), modes=known) if whole else None
     superfluous = plan.n_bytes if plan else None
     lines = [line for row in modes for line in _inventory_lines(row)]
     if plan and plan.removals:
@@ -1093,9 +1125,9 @@ def _inventory_lines(row: Mapping[str, Any]) -> Iterator[str]:
 def cache_explain(
     corpus: Path,
     clip_names: tuple[str, ...],
-    modes: tuple[str, ...],
+    modes: "tuple[FeatureMode, ...]",
     store: Path,
-    dtype: "Dtype",
+    dtype: "Dtype | None",
     jobs: int | None,
     as_json: bool,
 ) -> None:
@@ -1109,15 +1141,12 @@ def cache_explain(
       cli cache explain data
       cli cache explain data --clip dog-01.wav --mode lh
     """
-    import dataclasses
-
     from cache.errors import IntegrityError
     from corpus.tables import read_corpus
     from featurize.explain import explain
     from featurize.jobs import count_jobs
-    from featurize.modes import resolve_modes
 
-    chosen = [dataclasses.replace(mode, dtype=dtype) for mode in resolve_modes(modes or ["all"])]
+    chosen = _in_dtype(modes, dtype)
     clips = read_corpus(corpus)
     with progress_bars() as bars:
         found = explain(store, chosen, clips, names=clip_names, jobs=count_jobs(jobs), progress=bars)
@@ -1189,9 +1218,10 @@ def cache_prune(
 ) -> None:
     """Remove what nothing refers to, asking first.
 
-    That is: temporary files of killed runs; folders with settings that neither this version nor a run has; rows with a
-    newer one of the same name that no CORPUS (data/ where none is given and it is there) has the file of. Bad shards
-    and files of others stay, and without a CORPUS all rows do. End trainings that read the store first.
+    That is: temporary files of killed runs; folders of known modes with settings that neither this version, nor the
+    --config, nor a run has; rows with a newer one of the same name that no CORPUS (data/ where none is given and it is
+    there) has the file of. Bad shards, folders of modes that are not known and files of others stay, and without a
+    CORPUS all rows do. End trainings that read the store first.
 
     \b
     Example:
@@ -1202,14 +1232,15 @@ def cache_prune(
     from cache.prune import plan_prune, prune
     from featurize.stored import known_fingerprints
 
-    known = known_fingerprints(runs)
+    modes = _known_modes()
+    known = known_fingerprints(runs, known=modes)
     superseded = {key for folder in scan_store(store) for key in folder.superseded.values()}
     corpora = corpora or tuple(path for path in [Path("data")] if path.is_dir())
     # Which of two rows of a name a corpus uses, only the corpus tells.
     keep = _keys_in_use(corpora, superseded, jobs) if corpora else superseded
     if superseded and not corpora:
         say(f"{len(superseded)} superseded rows stay: name the CORPUS folders that use this store to remove the others")
-    plan = plan_prune(store, known=known, keep=keep)
+    plan = plan_prune(store, known=known, modes=modes, keep=keep)
     removals = [
         {"kind": item.kind, "path": str(item.path), "bytes": item.n_bytes, "reason": item.reason}
         for item in plan.removals
@@ -1268,7 +1299,7 @@ def _confirm(yes: bool, question: str) -> None:
 
 @cache.command("pack")
 @click.argument("out", type=click.Path(path_type=Path))
-@mode_option
+@mode_name_option
 @store_option
 @option("--force", is_flag=True, help="Replace the file if it is there.")
 @common
@@ -1283,12 +1314,10 @@ def cache_pack(out: Path, modes: tuple[str, ...], store: Path, force: bool, as_j
       cli cache pack lh.h5 --mode lh
     """
     from cache.pack import pack_store
-    from featurize.modes import resolve_modes
 
     start = time.monotonic()
-    names = [mode.name for mode in resolve_modes(modes)]
     with progress_bars() as bars:
-        report = pack_store(store, out, modes=names, force=force, progress=bars)
+        report = pack_store(store, out, modes=modes, force=force, progress=bars)
     seconds = round(time.monotonic() - start, 2)
     lines = [f"{name}: {row['rows']} clips in {row['shards']} shards" for name, row in report.folders.items()]
     lines.append(
@@ -1338,7 +1367,7 @@ def cache_unpack(file: Path, store: Path, wait: bool, as_json: bool) -> None:
 
 @cache.command("show")
 @click.argument("clip")
-@mode_option
+@mode_name_option
 @store_option
 @option("--out", type=click.Path(path_type=Path), help="PNG to write.  [default: the clip's name with .png]")
 @option("--force", is_flag=True, help="Replace the file if it is there.")
@@ -1356,7 +1385,6 @@ def cache_show(clip: str, modes: tuple[str, ...], store: Path, out: Path | None,
     """
     from cache.outfile import check_out
     from corpus.files import shown_name
-    from featurize.modes import resolve_modes
     from infer.clips import read_clip
 
     # Without a place to keep its caches matplotlib warns of the time it loses, which nobody here can use.
@@ -1366,7 +1394,7 @@ def cache_show(clip: str, modes: tuple[str, ...], store: Path, out: Path | None,
     out = out or Path(picture_name(clip))
     check_suffix(out)
     check_out(out, force=force)
-    stored, problems = read_clip(store, clip, [mode.name for mode in resolve_modes(modes)])
+    stored, problems = read_clip(store, clip, modes, known=_known_modes())
     for mode, problem in problems.items():
         say(f"{mode}: quarantined: {problem}")
     write_picture(out, stored)
@@ -1419,11 +1447,11 @@ def cache_verify(store: Path, as_json: bool) -> None:
 @store_option
 @jobs_option
 @common
-def cache_repair(corpus: Path, modes: tuple[str, ...], store: Path, jobs: int | None, as_json: bool) -> None:
+def cache_repair(corpus: Path, modes: "tuple[FeatureMode, ...]", store: Path, jobs: int | None, as_json: bool) -> None:
     """Mend the store: compute anew what is damaged, and nothing else; end with 4 if a shard stays bad.
 
     Rows that are whole are kept, whole shards are not touched. What cannot be mended is moved away, never deleted, and
-    its clips are computed from CORPUS. Without --mode: all modes.
+    its clips are computed from CORPUS. Without --mode: all modes, with those of the --config.
 
     \b
     Example:
@@ -1433,14 +1461,14 @@ def cache_repair(corpus: Path, modes: tuple[str, ...], store: Path, jobs: int | 
     from cache.errors import IntegrityError
     from corpus.tables import read_corpus
     from featurize.jobs import count_jobs
-    from featurize.modes import resolve_modes
     from featurize.repair import repair_store
 
     start = time.monotonic()
-    chosen = resolve_modes(modes) if modes else None
     clips = read_corpus(corpus)
     with progress_bars() as bars:
-        report = repair_store(store, clips, modes=chosen, jobs=count_jobs(jobs), progress=bars)
+        report = repair_store(
+            store, clips, modes=modes or None, known=_known_modes(), jobs=count_jobs(jobs), progress=bars
+        )
     result = _repair_result(report, store) | {"seconds": round(time.monotonic() - start, 2)}
     show(result, _repair_text(result), as_json=as_json)
     if not report.ok:

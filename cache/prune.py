@@ -31,6 +31,8 @@ from cache.writer import read_rows, write_shard
 _ROW_BYTES = 256  # of a row outside the frames, about
 _NAMED = 3
 
+_UNKNOWN_MODE = "its mode is not known here: give the --config that defines it, or remove the folder by hand"
+
 
 @dataclass(frozen=True)
 class Removal:
@@ -67,6 +69,8 @@ class PrunePlan:
     store : Path
     known : frozenset of str
         Fingerprints that something refers to.
+    modes : frozenset of str or None
+        Names of modes that are known; None for all.
     keep : frozenset of Key
         Superseded rows that something refers to.
     removals : tuple of Removal
@@ -76,6 +80,7 @@ class PrunePlan:
 
     store: Path
     known: frozenset[str]
+    modes: frozenset[str] | None
     keep: frozenset[Key]
     removals: tuple[Removal, ...]
     left_alone: tuple[tuple[Path, str], ...]
@@ -102,7 +107,11 @@ class PruneReport:
 
 
 def plan_prune(
-    store: str | os.PathLike[str], *, known: Collection[str], keep: Collection[Key] = frozenset()
+    store: str | os.PathLike[str],
+    *,
+    known: Collection[str],
+    modes: Collection[str] | None = None,
+    keep: Collection[Key] = frozenset(),
 ) -> PrunePlan:
     """Decide what can go; reads only, and takes no lock.
 
@@ -112,6 +121,8 @@ def plan_prune(
         The store that holds the modes' folders.
     known : collection of str
         Fingerprints of folders that stay.
+    modes : collection of str, optional
+        Names of modes: folders of others stay too, as somebody may have defined them elsewhere.
     keep : collection of Key
         Rows that stay even if superseded: a store may serve corpora with equal names.
 
@@ -137,6 +148,8 @@ def plan_prune(
         strange = _strange(folder)
         if strange:
             left_alone.append((folder.path, strange))
+        elif folder.tables[0].fingerprint not in known and modes is not None and folder.tables[0].mode not in modes:
+            left_alone.append((folder.path, _UNKNOWN_MODE))
         elif folder.tables[0].fingerprint not in known:
             removals.append(_whole_folder(folder))
             left_alone += _unknown_files(folder)
@@ -148,7 +161,8 @@ def plan_prune(
                     (folder.path, "rows of one name and generation differ: their shards stay as they are")
                 )
             removals += found
-    return PrunePlan(root, frozenset(known), kept, tuple(removals), tuple(left_alone))
+    names = None if modes is None else frozenset(modes)
+    return PrunePlan(root, frozenset(known), names, kept, tuple(removals), tuple(left_alone))
 
 
 def _leftover(path: Path) -> Removal:
@@ -244,7 +258,7 @@ def prune(plan: PrunePlan, *, wait: bool = False) -> PruneReport:
         There is no room for a shard that is sealed anew; nothing is lost.
     """
     with StoreLock(plan.store, wait=wait):
-        if _lasting(plan_prune(plan.store, known=plan.known, keep=plan.keep)) != _lasting(plan):
+        if _lasting(plan_prune(plan.store, known=plan.known, modes=plan.modes, keep=plan.keep)) != _lasting(plan):
             message = f"{plan.store} has changed since the list was made: run cli cache prune again"
             raise InputError(message)
         # Whoever takes the lock clears leftovers away.

@@ -8,7 +8,7 @@ new one is whole; what cannot be mended is moved away (``<name>.bad``), never de
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +70,7 @@ def repair_store(
     clips: pd.DataFrame,
     *,
     modes: Sequence[FeatureMode] | None = None,
+    known: Mapping[str, FeatureMode] = MODES,
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> RepairReport:
@@ -83,6 +84,8 @@ def repair_store(
         The clip table of the corpus that the store was made from.
     modes : sequence of FeatureMode, optional
         Only their folders, of both stored types; all known ones without it.
+    known : mapping of {str: FeatureMode}
+        The modes that there are; this version's by default.
     jobs : int > 0
     progress : callable, optional
         ``progress(stage, done, total)``.
@@ -101,7 +104,8 @@ def repair_store(
         Another run holds the store.
     """
     store = Path(store).absolute()
-    if store.name in _folders(MODES.values()):
+    all_folders = _folders(known.values())
+    if store.name in all_folders:
         msg = f"{store} is the folder of one mode: give the store, {store.parent}"
         raise InputError(msg)
     if not store.is_dir():
@@ -110,8 +114,8 @@ def repair_store(
     with StoreLock(store):
         verified = verify_store(store)
         report = RepairReport(verified.shards)
-        folders = _folders(MODES.values() if modes is None else modes)
-        emptied = _Repair(store, folders, clips, jobs, progress, report).run(verified.bad)
+        folders = all_folders if modes is None else _folders(modes)
+        emptied = _Repair(store, folders, frozenset(all_folders), clips, jobs, progress, report).run(verified.bad)
     _featurize(store, emptied, clips, jobs, progress, report)
     report.repaired.sort(key=lambda repaired: repaired.path)
     return report
@@ -145,10 +149,11 @@ def _featurize(
 
 @dataclass
 class _Repair:
-    """A repair under way, under the store's lock."""
+    """A repair under way, under the store's lock: of the variants' folders, out of those that are known."""
 
     store: Path
     variants: dict[str, FeatureMode]
+    known: frozenset[str]
     clips: pd.DataFrame
     jobs: int
     progress: Progress | None
@@ -161,7 +166,7 @@ class _Repair:
         }
         for shard in bad:
             if shard.path.parent.parent != self.store or shard.path.parent.name not in self.variants:
-                self.report.left.append((shard.path, f"{shard.reason}; {_why_left(shard.path.parent.name)}"))
+                self.report.left.append((shard.path, f"{shard.reason}; {self._why_left(shard.path.parent.name)}"))
         emptied = {self._mode_of(shard.path) for shards in known.values() for shard in shards if self._clear(shard)}
         seconds = self._long_clips() if any(known.values()) else {}
         tasks = [task for folder, shards in known.items() for task in self._plan(folder, shards, seconds)]
@@ -171,6 +176,11 @@ class _Repair:
                 self._move(shard.path, shard.reason)
                 emptied.add(self._mode_of(shard.path))
         return sorted(emptied, key=lambda mode: mode.folder)
+
+    def _why_left(self, folder: str) -> str:
+        if folder in self.known:
+            return "its mode was not asked for: repair without --mode"
+        return "its folder is of no mode and settings known here: give the --config that has them, or move it away"
 
     def _mode_of(self, path: Path) -> FeatureMode:
         return self.variants[path.parent.name]
@@ -248,12 +258,6 @@ class _Repair:
             self.report.repaired.append(mended.written)
         if (mended.written is None or mended.written.path != path) and os.path.lexists(path):
             self._move(path, _say_lost(len(mended.lost)))
-
-
-def _why_left(folder: str) -> str:
-    if folder in _folders(MODES.values()):
-        return "its mode was not asked for: repair without --mode"
-    return "its folder is of no mode that is to be repaired: see cli cache info, and move it away"
 
 
 def _say_lost(n_clips: int) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Self
 from cache.errors import InputError
 from featurize.melbank import hz_to_mel
 
-_SCALES: Mapping[str, Callable[[float], float]] = {"mel": hz_to_mel}
+_SCALES: Mapping[str, Callable[[float], float]] = {"mel": hz_to_mel, "log": math.log}
 """Frequency in Hz → where bands are evenly spaced."""
 
 _LABEL_DISTANCE = 0.055  # of the axis, at least, between two labels

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from cache import StoreReader, open_store, read_index
 from cache.errors import InputError, NotFoundError
 from cache.inventory import shard_folders
-from featurize.modes import MODES
+from featurize.modes import MODES, FeatureMode
 from featurize.stored import variants
 
 
@@ -45,7 +45,11 @@ class _Place(NamedTuple):
 
 
 def read_clip(
-    store: str | os.PathLike[str], name: str, modes: Collection[str] = ()
+    store: str | os.PathLike[str],
+    name: str,
+    modes: Collection[str] = (),
+    *,
+    known: Mapping[str, FeatureMode] = MODES,
 ) -> tuple[list[StoredClip], dict[str, str]]:
     """Read the current frames of one clip.
 
@@ -57,11 +61,13 @@ def read_clip(
         The clip.
     modes : collection of str
         Names of modes that must have it; by default those that do.
+    known : mapping of {str: FeatureMode}
+        The modes whose settings are preferred; this version's by default.
 
     Returns
     -------
     clips : list of StoredClip
-        One a mode, by name of the mode. Of several folders of a mode the one with this version's settings is read,
+        One a mode, by name of the mode. Of several folders of a mode the one with the known settings is read,
         float16 before float32.
     problems : dict of {str: str}
         Mode → why the clip has no frames there.
@@ -72,7 +78,7 @@ def read_clip(
         There is no such store; no mode, or not each that was asked for, has frames of the clip. The near match or the
         reason is told.
     InputError
-        A mode has the clip in several settings, none of them this version's.
+        A mode has the clip in several settings, none of them known.
     IntegrityError
         A shard fails its checks.
     """
@@ -90,7 +96,7 @@ def read_clip(
         message = f"the store {os.fspath(store)} has no clip {name!r}{_hint(folders, name)}"
         raise NotFoundError(message)
     _require_frames(name, modes or (() if places else problems), places, problems)
-    return [_read(name, _choose(places[mode], name)) for mode in sorted(places)], problems
+    return [_read(name, _choose(places[mode], name, known)) for mode in sorted(places)], problems
 
 
 def _read(name: str, place: _Place) -> StoredClip:
@@ -98,11 +104,11 @@ def _read(name: str, place: _Place) -> StoredClip:
     return StoredClip(name, reader.mode, reader.settings, float(reader.seconds[clip]), reader[clip])
 
 
-def _choose(places: Sequence[_Place], name: str) -> _Place:
+def _choose(places: Sequence[_Place], name: str, modes: Mapping[str, FeatureMode]) -> _Place:
     if len(places) == 1:
         return places[0]
     mode = places[0].reader.mode
-    ours = [variant.fingerprint() for variant in variants(MODES[mode])] if mode in MODES else []
+    ours = [variant.fingerprint() for variant in variants(modes[mode])] if mode in modes else []
     known = [place for place in places if place.reader.fingerprint in ours]
     if not known:
         folders = ", ".join(place.reader.path for place in places)

@@ -48,6 +48,7 @@ def write(
     fingerprint: str = "0123abcd",
     n_mels: int = N_MELS,
     dtype: str = "float16",
+    mode: str = "lh",
 ) -> ShardRecord:
     rows = list(rows)
     return write_shard(
@@ -56,7 +57,7 @@ def write(
         rows,
         settings={"name": "lh", "hop": 882},
         fingerprint=fingerprint,
-        mode="lh",
+        mode=mode,
         versions={"numpy": "2.1"},
         n_mels=n_mels,
         dtype=dtype,

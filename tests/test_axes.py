@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from cache.errors import InputError
-from featurize.modes import LH, FeatureMode, X
+from featurize.modes import LH, LOG, FeatureMode, X
 from infer.axes import Grid
 
-each_mode = pytest.mark.parametrize("mode", [LH, X], ids=["lh", "x"])
+each_mode = pytest.mark.parametrize("mode", [LH, X, LOG], ids=["lh", "x", "log"])
 
 
 def grid_of(mode: FeatureMode, **changes: Any) -> Grid:
@@ -18,6 +18,8 @@ def grid_of(mode: FeatureMode, **changes: Any) -> Grid:
 
 
 def centres_hz(mode: FeatureMode) -> np.ndarray:
+    if mode.scale == "log":
+        return np.geomspace(mode.fmin_hz, mode.fmax_hz, mode.n_mels + 2)[1:-1]
     return librosa.mel_frequencies(mode.n_mels + 2, fmin=mode.fmin_hz, fmax=mode.fmax_hz)[1:-1]
 
 

@@ -640,3 +640,117 @@ def test_no_bars_where_nobody_looks(monkeypatch):
         bars("featurize", 10, 200, 25.0)
         bars.say("a worker process died")
     assert stderr.getvalue() == "a worker process died\n"
+
+
+# A log-spaced mode that is quick to compute, and whose windows are smaller than the network's least.
+BARK = """
+jobs = 1
+[modes.bark]
+base = "log"
+sample_rate_hz = 16000
+n_fft = 512
+hop-samples = 320
+n_mels = 24
+fmax_hz = 8000
+window_seconds = 0.5
+"""
+
+
+class TestModesBeyondTheOrigins:
+    @pytest.mark.parametrize("mode", ["log", "bark"])
+    def test_a_mode_is_featurized_trained_and_predicted(self, corpus, mode):
+        Path("earmark.toml").write_text(BARK)
+        config = ["--config", "earmark.toml"] if mode == "bark" else ["--jobs", 1]
+        plan = run_json("featurize", corpus, "--mode", mode, "--dry-run", *config)
+        assert plan["modes"][mode]["to_compute"] == 36
+        report = run_json("featurize", corpus, "--mode", mode, *config)["modes"]
+        assert list(report) == [mode]
+        assert report[mode]["computed"] == 36
+        folder = Path(report[mode]["store"])
+        assert folder.name.startswith(f"{mode}-")
+        frames = cache.open_store(folder)[0]
+        assert frames.shape == ((201, 128) if mode == "log" else (len(frames), 24))
+        rows = run_json("train", corpus, "--folds", 2, "--fold", 0, "--epochs", 1, *config)["runs"]  # what is stored
+        assert [row["mode"] for row in rows] == [mode]
+        assert run_json("predict", corpus, *config)["models"] == 1
+        with_config = Path("submission.csv").read_text()
+        shutil.rmtree("features")
+        Path("submission.csv").unlink()
+        report = run_json("predict", corpus, "--mode", mode, "--jobs", 1)  # the checkpoint knows its mode
+        assert (report["clips"], report["models"]) == (6, 1)
+        assert Path("submission.csv").read_text() == with_config
+        assert folder.is_dir()
+
+    def test_the_store_of_an_own_mode_is_looked_after(self, corpus, tmp_path):
+        Path("earmark.toml").write_text(BARK)
+        config = ["--config", "earmark.toml"]
+        folder = Path(run_json("featurize", corpus, "--mode", "bark", *config)["modes"]["bark"]["store"])
+        assert run_json("cache", "info", *config)["superfluous_bytes"] == 0
+        assert "24 log-spaced bands from 20 Hz to 8 kHz" in run("cache", "info").stdout
+        explained = run_json("cache", "explain", corpus, "--mode", "bark", *config)["modes"]["bark"]
+        assert (explained["state"], explained["done"]) == ("done", 36)
+        assert (
+            run_json("cache", "show", "hum-00.wav", "--mode", "bark", "--out", "a.png")["modes"]["bark"]["bands"] == 24
+        )
+        assert run_json("cache", "pack", "bark.h5", "--mode", "bark")["folders"][folder.name]["rows"] == 36
+        assert "no shard of mode brak" in run("cache", "pack", "b.h5", "--mode", "brak", exit_code=1).stderr
+        shard = sorted(folder.glob("shard-*.h5"))[0]
+        before = shard.read_bytes()
+        shard.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+        assert "give the --config that has them" in run("cache", "repair", corpus, "--jobs", 1, exit_code=4).stdout
+        assert run_json("cache", "repair", corpus, *config)["repaired"][0]["same_bytes"] is True
+        assert shard.read_bytes() == before
+
+    def test_prune_never_takes_an_own_mode_for_an_old_one(self, corpus):
+        Path("earmark.toml").write_text(BARK)
+        config = ["--config", "earmark.toml"]
+        folder = Path(run_json("featurize", corpus, "--mode", "bark", *config)["modes"]["bark"]["store"])
+        assert run_json("cache", "prune", "--yes", *config)["removals"] == []
+        report = run_json("cache", "prune", "--yes")  # without the --config it may be anybody's
+        assert (report["removals"], [row["path"] for row in report["left_alone"]]) == ([], [str(folder.absolute())])
+        run("train", corpus, "--folds", 2, "--fold", 0, "--epochs", 1, *config)
+        Path("earmark.toml").write_text(BARK.replace("n_mels = 24", "n_mels = 32"))
+        assert run_json("cache", "prune", "--yes", *config)["removals"] == []  # the run refers to it
+        result = run("train", corpus, "--folds", 2, "--fold", 0, "--epochs", 1, "--mode", "bark", *config, exit_code=1)
+        assert "mode.n_mels 24 → 32" in result.stderr
+        shutil.rmtree("runs")
+        removals = run_json("cache", "prune", "--yes", *config)["removals"]
+        assert [Path(row["path"]).name for row in removals] == [folder.name]
+
+    def test_the_type_is_the_modes_unless_asked_otherwise(self, corpus):
+        Path("earmark.toml").write_text(BARK + 'dtype = "float32"\n[featurize]\nmode = "bark"\n')
+        one = run_json("featurize", corpus, "--config", "earmark.toml")["modes"]["bark"]["store"]
+        two = run_json("featurize", corpus, "--config", "earmark.toml", "--dtype", "float16")["modes"]["bark"]["store"]
+        assert [str(cache.open_store(folder).dtype) for folder in (one, two)] == ["float32", "float16"]
+
+    def test_workers_need_no_config(self, corpus):
+        Path("earmark.toml").write_text(BARK)
+        report = run_json("featurize", corpus, "--mode", "bark", "--config", "earmark.toml", "--jobs", 2)
+        assert report["modes"]["bark"]["computed"] == 36
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("[modes.lh]\nbase = 'x'", "earmark.toml: mode 'lh': the name is taken"),
+            ("[modes.bark]\nbase = 'lh'\nn_ftt = 512", "'n_ftt' is not a setting of a mode; did you mean 'n_fft'"),
+            ("[modes.bark]\nbase = 'lh'\nn_fft = 513", "earmark.toml: mode 'bark': n_fft must be even"),
+            ("modes = 3", "earmark.toml: modes must be tables of settings"),
+            ("[modes.bark]\nbase = 'lh'", "mode must be one of lh, x, log, bark; got 'brak', did you mean 'bark'"),
+        ],
+    )
+    def test_a_wrong_mode_is_wrong_usage(self, corpus, text, words):
+        Path("earmark.toml").write_text(text)
+        result = run("featurize", corpus, "--mode", "brak", "--config", "earmark.toml", exit_code=2)
+        assert words in result.stderr.replace("\n", " ")
+
+    def test_the_file_comes_before_the_options_whatever_their_order(self, corpus, monkeypatch):
+        Path("earmark.toml").write_text(BARK)
+        run("featurize", corpus, "--mode", "bark", "--dry-run", "--config", "earmark.toml")
+        monkeypatch.setenv("EARMARK_CONFIG", "earmark.toml")
+        monkeypatch.setenv("EARMARK_MODE", "bark")
+        assert list(run_json("featurize", corpus, "--dry-run")["modes"]) == ["bark"]
+
+    def test_a_mode_of_one_call_is_unknown_to_the_next(self, corpus):
+        Path("earmark.toml").write_text(BARK)
+        run("featurize", corpus, "--mode", "bark", "--dry-run", "--config", "earmark.toml")
+        assert "one of lh, x, log;" in run("featurize", corpus, "--mode", "bark", exit_code=2).stderr

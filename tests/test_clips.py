@@ -93,6 +93,8 @@ def test_several_settings_none_of_them_this_versions_are_refused(tmp_path: Path)
     with pytest.raises(InputError, match=f"give one of the folders as --store: .*{OLDER.folder}"):
         read_clip(tmp_path, "a.wav")
     assert levels(tmp_path / OLDER.folder) == {"x": -20}
+    ((clip,), _) = read_clip(tmp_path, "a.wav", known={"x": OLD})  # as of a --config
+    assert clip.frames.max() == -10
 
 
 def test_a_quarantined_clip_is_told_with_its_reason(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache.errors import InputError
-from featurize.modes import LH, X
+from featurize.modes import LH, LOG, X
 from train.models import AlexNetLike, Normalise, SameConv2d
 
 
@@ -17,7 +17,9 @@ def build(n_mels: int = 32, n_frames: int = 189, normalisation: str = "samplewis
 # --- the network ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("mode", "parameters", "flat"), [(LH, 1_437_417, 1664), (X, 1_109_737, 384)])
+@pytest.mark.parametrize(
+    ("mode", "parameters", "flat"), [(LH, 1_437_417, 1664), (X, 1_109_737, 384), (LOG, 1_437_417, 1664)]
+)
 def test_sizes_are_the_origins(mode, parameters: int, flat: int) -> None:
     model = build(mode.n_mels, mode.window_frames)
     assert sum(p.numel() for p in model.parameters()) == parameters
@@ -31,9 +33,31 @@ def test_batch_statistics_move_as_in_pytorch() -> None:
     assert [(layer.momentum, layer.eps) for layer in norms] == [(0.1, 1e-5)] * 3
 
 
-def test_a_window_too_small_is_refused() -> None:
-    with pytest.raises(InputError, match="8 mels × 189 frames are too small"):
-        build(n_mels=8)
+@pytest.mark.parametrize(
+    ("n_mels", "n_frames"), [(1, 1), (8, 189), (64, 101), (28, 186), (29, 187), (30, 188), (128, 201), (256, 1001)]
+)
+def test_any_size_of_window_is_taken(n_mels: int, n_frames: int) -> None:
+    model = build(n_mels, n_frames)
+    x = torch.randn(3, n_frames, n_mels, generator=torch.Generator().manual_seed(0)) * 10 - 40
+    assert model(x).shape == (3, 41)
+    model.eval()
+    assert not torch.equal(model(x)[0], model(x)[1]) or n_mels * n_frames == 1
+
+
+def test_a_small_window_is_padded_with_its_mean() -> None:
+    small, large = build(28, 150).eval(), build(29, 187).eval()
+    large.load_state_dict(small.state_dict())  # of one size: both see the least window
+    x = torch.randn(3, 150, 28)
+    assert torch.allclose(small.scores(x), large.scores(torch.nn.functional.pad(x, (0, 1, 0, 37))), atol=1e-6)
+
+
+def test_what_is_not_too_small_is_not_padded() -> None:
+    model = build(29, 187).eval()
+    with torch.inference_mode():
+        for n_mels, n_frames in ((28, 187), (29, 186)):
+            with pytest.raises(RuntimeError):  # a layer has nothing left to take
+                model.features(torch.zeros(1, 1, n_mels, n_frames))
+        assert model.features(torch.zeros(1, 1, 29, 187)).shape == (1, 128, 1, 1)
 
 
 def test_settings_rebuild_the_network() -> None:

@@ -10,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.errors import InputError
-from featurize.modes import LH, MODES, FeatureMode, X, difference, get_mode, resolve_modes
+from featurize.modes import (
+    LH,
+    LOG,
+    MODES,
+    FeatureMode,
+    X,
+    completed,
+    difference,
+    get_mode,
+    read_modes,
+    resolve_modes,
+)
 
 OTHER_VALUES: dict[str, Any] = {
     "sample_rate_hz": 48_000,
@@ -127,6 +138,99 @@ def test_differences_are_said_in_words() -> None:
     assert difference(LH.to_dict(), other.to_dict()) == "n_mels 128 → 64, dtype float16 → float32"
     assert difference(LH.to_dict(), LH.to_dict()) == ""
     assert difference({"old": 1}, {"new": 2}) == "new None → 2, old 1 → None"
+
+
+def test_an_earlier_front_end_had_the_mel_scale() -> None:
+    first = {name: value for name, value in X.to_dict().items() if name != "scale"} | {"front_end": 1}
+    assert difference(completed(first), X.to_dict()) == "front_end 1 → 2"
+    assert completed(LOG.to_dict()) == LOG.to_dict()
+
+
+def test_log_has_lhs_windows_of_the_whole_clip() -> None:
+    assert (LOG.scale, LOG.fmin_hz, LOG.fmax_hz, LOG.head_only) == ("log", 20.0, 14_000.0, False)
+    assert (LOG.n_mels, LOG.window_frames) == (LH.n_mels, LH.window_frames)
+
+
+def test_a_logarithmic_scale_begins_above_0() -> None:
+    with pytest.raises(InputError, match=r"mode 'log': fmin_hz must be above 0 on a logarithmic scale; got 0\.0"):
+        dataclasses.replace(LOG, fmin_hz=0)
+
+
+# --- modes of one's own --------------------------------------------------------------------------------------------
+
+BARK: dict[str, Any] = {
+    "sample_rate_hz": 16_000,
+    "n_fft": 512,
+    "hop_samples": 160,
+    "n_mels": 40,
+    "fmin_hz": 50,
+    "fmax_hz": 8_000,
+    "window_seconds": 2,
+    "head_only": False,
+}
+
+
+def test_own_modes_are_built_from_tables() -> None:
+    found = read_modes({"bark": BARK, "fine": {"base": "log", "n-mels": 96}, "plain": {"base": "lh"}})
+    assert found == {
+        "bark": FeatureMode(name="bark", **BARK),
+        "fine": dataclasses.replace(LOG, name="fine", n_mels=96),
+        "plain": dataclasses.replace(LH, name="plain"),
+    }
+    assert (found["bark"].scale, found["bark"].dtype, found["bark"].top_db) == ("mel", "float16", 80.0)
+    assert found["bark"].folder == f"bark-{found['bark'].fingerprint()}"
+    assert len({mode.fingerprint() for mode in [*found.values(), *MODES.values()]}) == len(MODES) + 2
+    assert read_modes({}) == {}
+    assert sorted(MODES) == ["lh", "log", "x"]
+
+
+def test_own_modes_are_looked_up_beside_the_others() -> None:
+    known = MODES | read_modes({"bark": BARK})
+    assert get_mode("bark", known).n_mels == 40
+    assert resolve_modes(["all", "bark"], known) == [LH, X, known["bark"]]
+    with pytest.raises(InputError, match="one of lh, x, log, bark; got 'brak', did you mean 'bark'"):
+        get_mode("brak", known)
+
+
+@pytest.mark.parametrize(
+    ("tables", "words"),
+    [
+        (3, r"modes must be tables of settings, \[modes\.NAME\]; got 3"),
+        ([BARK], r"modes must be tables of settings, \[modes\.NAME\]; got \[\{"),
+        ({"bark": 3}, r"mode 'bark': must be a table of settings, \[modes\.bark\]; got 3"),
+        ({"lh": BARK}, "mode 'lh': the name is taken"),
+        ({"x": {}}, "mode 'x': the name is taken"),
+        ({"log": {"base": "lh"}}, "mode 'log': the name is taken"),
+        ({"all": BARK}, "mode 'all': the name is taken"),
+        ({"Bark": BARK}, "mode 'Bark': name must be a lower-case word; got 'Bark'"),
+        ({"a/b": BARK}, "mode 'a/b': name must be a lower-case word"),
+        ({"": BARK}, "mode '': name must be a lower-case word"),
+        ({"bark": {**BARK, "n_ftt": 512}}, "mode 'bark': 'n_ftt' is not a setting of a mode; did you mean 'n_fft'"),
+        (
+            {"bark": {**BARK, "zzz": 1}},
+            "mode 'bark': 'zzz' is not a setting of a mode; known are sample_rate_hz, n_fft",
+        ),
+        ({"bark": {**BARK, "name": "dog"}}, "mode 'bark': 'name' is not a setting of a mode"),
+        ({"bark": {**BARK, "front_end": 2}}, "mode 'bark': 'front_end' is not a setting of a mode"),
+        ({"bark": {**BARK, "deeper": {}}}, "mode 'bark': 'deeper' is not a setting of a mode"),
+        (
+            {"bark": {"n_fft": 512, "n_mels": 40}},
+            "mode 'bark': lacks sample_rate_hz, hop_samples, fmin_hz, .*base = 'lh'",
+        ),
+        ({"bark": {"base": "hl"}}, "mode 'bark': base must be one of lh, x, log; got 'hl'"),
+        ({"bark": {"base": ["lh"]}}, "mode 'bark': base must be one of lh, x, log; got \\['lh'\\]"),
+        ({"bark": {**BARK, "n_fft": 513}}, "mode 'bark': n_fft must be even.*; got 513"),
+        ({"bark": {**BARK, "n_fft": "512"}}, "mode 'bark': n_fft must be a positive integer; got '512'"),
+        ({"bark": {**BARK, "fmax_hz": 8_001}}, "mode 'bark': fmax_hz must .* up to half the sample rate; got 8001.0"),
+        ({"bark": {**BARK, "scale": "log", "fmin_hz": 0}}, "mode 'bark': fmin_hz must be above 0"),
+        ({"bark": {**BARK, "head_only": "no"}}, "mode 'bark': head_only must be true or false; got 'no'"),
+        ({"bark": {**BARK, "dtype": "int8"}}, "mode 'bark': dtype must be float16 or float32; got 'int8'"),
+    ],
+)
+def test_a_wrong_table_is_named(tables: object, words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        read_modes(tables)
+    assert "\n" not in str(caught.value)
 
 
 @given(n=st.integers(1, 30_000_000), rate_hz=st.integers(1, 200_000))

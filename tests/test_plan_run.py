@@ -1,4 +1,5 @@
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,16 @@ def test_other_settings_are_refused_in_words(readers, clips, request_of, trained
         plan_run(clips, only(readers), request_of(**changes))
     assert words in str(caught.value)
     assert "--run NAME, or --force" in str(caught.value)
+
+
+def test_a_run_of_the_first_front_end_is_refused_in_words(readers, clips, request_of, trained) -> None:
+    for path in request_of().folder.glob("*/*/model.json"):
+        info = json.loads(path.read_text())
+        del info["mode"]["scale"]  # it was the mel scale, without saying so
+        info["mode"]["front_end"] = 1
+        path.write_text(json.dumps(info))
+    with pytest.raises(InputError, match=r"other settings \(mode\.front_end 1 → 2\): give another --run"):
+        plan_run(clips, only(readers), request_of())
 
 
 def test_other_clips_labels_and_classes_are_refused(readers, clips, request_of, trained) -> None:

@@ -40,6 +40,21 @@ def files(store: Path) -> dict[str, bytes]:
     return {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*") if path.is_file()}
 
 
+class TestModes:
+    def test_folders_of_modes_that_are_not_known_stay(self, folder: Path) -> None:
+        store = folder.parent
+        own = store / "own-0123abcd"
+        own.mkdir()
+        write(own, [make_row("a")], mode="own")
+        plan = plan_prune(store, known=set(), modes={"lh"})
+        assert [removal.path for removal in plan.removals] == [folder]
+        assert [(path, "give the --config" in reason) for path, reason in plan.left_alone] == [(own, True)]
+        prune(plan)
+        assert [path.name for path in store.iterdir() if path.is_dir()] == ["own-0123abcd"]
+        assert [removal.path for removal in plan_prune(store, known=set(), modes={"lh", "own"}).removals] == [own]
+        assert [removal.path for removal in plan_prune(store, known=set()).removals] == [own]
+
+
 class TestRows:
     def test_superseded_rows_go_and_readers_see_the_same(self, folder: Path) -> None:
         before, size = contents(folder), sum(path.stat().st_size for path in folder.glob("shard-*"))

@@ -1,5 +1,6 @@
 """README and CHANGELOG say what the program does."""
 
+import dataclasses
 import re
 import shlex
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from test_cli import LEAVES, run_json
 
 import cli as command_line
-from featurize.modes import MODES
+from featurize.modes import MODES, FeatureMode
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -53,10 +54,23 @@ def test_the_values_of_the_views():
     for mode in MODES.values():
         row = next(line for line in README.splitlines() if line.startswith(f"| **{mode.name.upper()}**"))
         assert f"{mode.sample_rate_hz / 1000:g} kHz" in row
-        assert f"{mode.n_mels} mels" in row
+        assert f"{mode.n_mels} {'mels' if mode.scale == 'mel' else 'bands'}" in row
         assert f"{mode.hop_samples / mode.sample_rate_hz * 1000:g} ms hop" in row
         assert f"{mode.window_seconds:g} s" in row
     assert MODES["x"].folder in README
+
+
+def test_the_view_of_ones_own(corpus, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (table,) = re.findall(r"```toml\n(# cli featurize.*?)```", README, re.DOTALL)
+    (tmp_path / "earmark.toml").write_text(table)
+    words = shlex.split(table.splitlines()[0].removeprefix("# cli "))
+    report = run_json(*words, "--dry-run", "--jobs", 1)
+    assert list(report["modes"]) == ["lh", "bark"]
+    other = {field.name for field in dataclasses.fields(FeatureMode)} - set(
+        re.findall(r"^(\w+) =", table, re.MULTILINE)
+    )
+    assert other - {"name"} == set(re.findall(r"`(\w+)`", README.split("The others are")[1].split(". A wrong")[0]))
 
 
 def test_the_python_lines_run(corpus, tmp_path, monkeypatch):
@@ -66,7 +80,7 @@ def test_the_python_lines_run(corpus, tmp_path, monkeypatch):
     shards = sorted(store.glob("shard-*.h5"))
     seen = {"shard": shards[0]}
     exec(plain, seen)
-    exec(mapped.replace("features/x-3c3de2555f78", str(store)), seen)
+    exec(mapped.replace("features/x-afedbf59fbce", str(store)), seen)
     assert seen["log_mel_db"].shape[1] == 48
     names = [seen["reader"].names[i] for i in range(len(seen["reader"]))]
     np.testing.assert_array_equal(seen["reader"][names.index("hum-00.wav")], seen["log_mel_db"])

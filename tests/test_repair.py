@@ -355,7 +355,7 @@ def test_folders_of_unknown_settings_are_left(store: Path, clips: pd.DataFrame) 
     old = (store / X.folder).rename(store / "x-000000000000")
     report = repair_store(store, clips)
     assert [path.parent for path, _ in report.left] == [old] * 3
-    assert "its folder is of no mode that is to be repaired" in report.left[0][1]
+    assert "its folder is of no mode and settings known here" in report.left[0][1]
     assert report.moved == []
 
 

@@ -89,3 +89,7 @@ def test_the_features_of_a_network_are_known(tmp_path: Path) -> None:
     (folder / "model.json").write_text(json.dumps(info))
     with pytest.raises(IntegrityError, match="do not give its fingerprint"):
         stored_mode(load_checkpoint(folder))
+    info["mode"]["front_end"] = 1
+    (folder / "model.json").write_text(json.dumps(info))
+    with pytest.raises(InputError, match=r"fold-0/model\.json: .* front-end 1; this one is 2: .*train this fold anew"):
+        stored_mode(load_checkpoint(folder))

@@ -69,6 +69,17 @@ class SameConv2d(nn.Conv2d):
         return super().forward(F.pad(x, pads))
 
 
+_LEAST_MELS, _LEAST_FRAMES = 29, 187
+
+
+def _pad(image: Tensor) -> Tensor:
+    """Bring an image [B, 1, M, T] to the least size that the layers leave something of; 0 is a window's mean."""
+    missing_mels, missing_frames = _LEAST_MELS - image.shape[2], _LEAST_FRAMES - image.shape[3]
+    if missing_mels <= 0 and missing_frames <= 0:
+        return image
+    return F.pad(image, (0, max(0, missing_frames), 0, max(0, missing_mels)))
+
+
 class AlexNetLike(nn.Module):
     """The AlexNet-like network of the origin (daisukelab's notebook), with Keras's paddings.
 
@@ -82,7 +93,8 @@ class AlexNetLike(nn.Module):
     Parameters
     ----------
     n_mels, n_frames : int
-        Size of a window.
+        Size of a window. What is smaller than the least that the layers leave something of (29 mels, 187 frames) is
+        padded to that with its mean, behind its last frame and above its highest band.
     n_classes : int
     normalisation : "samplewise" or "featurewise"
     """
@@ -128,18 +140,14 @@ class AlexNetLike(nn.Module):
         )
 
     def _flat_size(self, n_mels: int, n_frames: int) -> int:
-        try:
-            with torch.inference_mode():
-                return int(self.features.eval()(torch.zeros(1, 1, n_mels, n_frames)).numel())
-        except RuntimeError as error:
-            message = f"windows of {n_mels} mels × {n_frames} frames are too small for the AlexNet-like network"
-            raise InputError(message) from error
-        finally:
-            self.features.train()
+        with torch.inference_mode():
+            size = self.features.eval()(_pad(torch.zeros(1, 1, n_mels, n_frames))).numel()
+        self.features.train()
+        return int(size)
 
     def scores(self, x: Tensor) -> Tensor:
         """Normalised windows [B, T, M] → logits [B, K]."""
-        image = x.transpose(1, 2).unsqueeze(1)  # (B, 1, M, T)
+        image = _pad(x.transpose(1, 2).unsqueeze(1))  # (B, 1, M, T)
         hidden = self.head[:-1](self.features(image.contiguous(memory_format=torch.channels_last)))  # (B, 256)
         # Logits of bfloat16 would tie, and ties decide ranks: the last product is float32 always.
         with torch.autocast(hidden.device.type, enabled=False):
