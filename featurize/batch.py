@@ -9,13 +9,11 @@ a pure decision on keys: done, stale or missing.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from cache import (
     IndexRow,
@@ -30,17 +28,16 @@ from cache import (
 )
 from cache.errors import CorpusError, InputError
 from featurize.audio import LIMIT_OPTION, MAX_CLIP_MINUTES, too_long
+from featurize.estimate import estimate_bytes, estimate_seconds
 from featurize.jobs import Backend
 from featurize.modes import FeatureMode
 from featurize.notes import explain
-from featurize.shards import ShardTask, clip_rows
+from featurize.shards import ShardTask
 from featurize.sources import Progress, Source, look_at_all, measure_all
 from featurize.suspects import HEADERS, ShardMaker
 
 if TYPE_CHECKING:  # a third of a second for every worker
     import pandas as pd
-
-_PROBES = 8  # clips that --dry-run times
 
 
 @dataclass(frozen=True)
@@ -145,13 +142,18 @@ class Featurizer:
         time_it : bool
             Compute a few clips to estimate the time.
         """
-        return self._plan(look_at_all(clips, jobs=self.jobs, progress=self.progress), time_it=time_it)
+        start = time.perf_counter()
+        plan = self._plan(look_at_all(clips, jobs=self.jobs, progress=self.progress))
+        if not time_it:
+            return plan
+        planning = time.perf_counter() - start  # which the run does as well
+        seconds = planning + estimate_seconds(plan.tasks, jobs=self.jobs) if plan.tasks else 0.0
+        return replace(plan, seconds=seconds)
 
-    def _plan(self, sources: list[Source], *, time_it: bool = False, measure: bool = True) -> FeaturizePlan:
+    def _plan(self, sources: list[Source], *, measure: bool = True) -> FeaturizePlan:
         by_key = {source.key: source for source in sources if source.digest}
         tasks, todo, kept, notes = self._plan_tasks(by_key, measure=measure)
-        seconds = self._estimate_seconds(tasks) if time_it else math.nan
-        return FeaturizePlan(sources, tasks, todo, kept, notes, _estimate_bytes(tasks), seconds)
+        return FeaturizePlan(sources, tasks, todo, kept, notes, estimate_bytes(tasks))
 
     def run(self, clips: "pd.DataFrame") -> dict[str, ModeReport]:
         """Compute what is missing, and report each mode.
@@ -268,30 +270,6 @@ class Featurizer:
             mode, folder, len(plan.sources), computed, len(keys) - computed, sorted(quarantined), notes, keys
         )
 
-    def _estimate_seconds(self, tasks: list[ShardTask]) -> float:
-        """Time a few clips and scale by the length of all."""
-        clips = [
-            (source, seconds, task)
-            for task in tasks
-            for source, seconds in zip(task.sources, task.seconds, strict=True)
-            if seconds <= self._limit_minutes * 60
-        ]
-        if not clips:
-            return 0.0
-        probes = clips[:: -(-len(clips) // _PROBES)]
-        _time_clips(probes[:1])  # pays for compilation
-        spent = _time_clips(probes)
-        length = sum(max(seconds, 0.1) for _, seconds, _ in probes)
-        total = sum(max(seconds, 0.1) for _, seconds, _ in clips)
-        return spent * total / length / min(self.jobs, len(tasks))
-
-
-def _time_clips(clips: Sequence[tuple[Source, float, ShardTask]]) -> float:
-    start = time.perf_counter()
-    for source, _, task in clips:
-        clip_rows(source, [mode for mode, _, _ in task.outputs], task.max_clip_minutes)
-    return time.perf_counter() - start
-
 
 def clips_per_shard(n_clips: int) -> int:
     """Return the size of shards for a corpus: 16 for a small one, up to 512; a power of two.
@@ -313,13 +291,3 @@ def _forgiving(index: StoreIndex, max_clip_minutes: float | None) -> StoreIndex:
             for row in index.rows
         )
     )
-
-
-def _estimate_bytes(tasks: Iterable[ShardTask]) -> int:
-    total = 0
-    for task in tasks:
-        for mode, _, _ in task.outputs:
-            limit = task.max_clip_minutes * 60
-            frames = sum(mode.n_frames(seconds) for seconds in task.seconds if seconds <= limit)
-            total += frames * mode.n_mels * np.dtype(mode.dtype).itemsize + 400 * len(task.sources) + 16_384
-    return total
