@@ -237,8 +237,9 @@ def _frame_levels_db(samples: Samples) -> NDArray[np.float64]:
 def _sum_squares(samples, energy):  # type: ignore[no-untyped-def] # numba infers the types
     """Sum the squares of each block of ``_TRIM_HOP`` samples; the last block may be shorter."""
     for block in range(-(-len(samples) // _TRIM_HOP)):
+        part = samples[block * _TRIM_HOP : (block + 1) * _TRIM_HOP]  # a slice: its indices need no checks
         total = 0.0
-        for n in range(block * _TRIM_HOP, min(len(samples), (block + 1) * _TRIM_HOP)):
-            sample = np.float64(samples[n])
+        for n in range(len(part)):
+            sample = np.float64(part[n])
             total += sample * sample
         energy[block] = total

@@ -4,6 +4,9 @@ Conventions
 -----------
 A function is compiled when it is first called, for the types that it is called with, and the machine code is kept on
 disk, so that a worker of a later run is warm at once. Compiled functions release the interpreter's lock.
+
+What is on disk is compiled anew when the function's own file changes, and only then: a compiled function must not use
+constants or functions of this project's other files.
 """
 
 from collections.abc import Callable

@@ -121,12 +121,12 @@ def _mel_bank(mode: FeatureMode) -> tuple[NDArray[np.float64], NDArray[np.int64]
 @compiled
 def _sum_bands(power, weights, first, stop, out):  # type: ignore[no-untyped-def] # numba infers the types
     """Sum the power of each band's few bins: a mel filter is zero almost everywhere."""
-    totals = np.empty(LANES)
+    totals = np.empty(power.shape[1])
     for band in range(weights.shape[0]):
         totals[:] = 0.0
         for k in range(first[band], stop[band]):
             weight = weights[band, k]
-            for lane in range(LANES):
+            for lane in range(len(totals)):
                 totals[lane] += weight * power[k, lane]
         for frame in range(out.shape[0]):
             out[frame, band] = totals[frame]

@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 
 from featurize.compiling import compiled
 
-LANES = 8
-"""Frames of a block: as many float64 as the widest vector registers hold, and few enough for a core's own cache."""
+LANES = 16
+"""Frames of a block: two of the widest vector registers, and few enough for a core's own cache."""
 _RADICES = (4, 5, 3, 2)
 # Between the parts of a buffer: at distances of whole pages a processor takes what is read for what is being written.
 _GAP = 72
@@ -53,7 +53,7 @@ class FramePower:
         self.n_fft = n_fft
         self.window = hann(n_fft)
         self._plan = _plan(n_fft // 2)
-        self._work = np.empty(4 * _part(n_fft // 2))
+        self._work = np.empty(5 * _part(n_fft // 2))
 
     def __call__(self, samples: NDArray[np.float32], start: int, hop_samples: int) -> NDArray[np.float64]:
         """Transform ``LANES`` frames, each windowed; outside the signal there is silence.
@@ -77,7 +77,7 @@ class FramePower:
         _load_frames(span, self.window, hop_samples, self._work)
         for step, turns in self._plan:
             step(self._work, turns)
-        first = _source(len(self._plan) - 1, _part(self.n_fft // 2))
+        first = _target(_part(self.n_fft // 2))
         return self._work[first : first + (self.n_fft // 2 + 1) * LANES].reshape(-1, LANES)
 
 
@@ -112,22 +112,25 @@ def _load_frames(span, window, hop_samples, work):  # type: ignore[no-untyped-de
 
 def _split(n: int, source: int, part: int) -> Step:
     """Make the last step: from the transform of the packed frames to the power of the frames' own bins 0 … n."""
+    target = _target(part)
 
     def step(work, turns):  # type: ignore[no-untyped-def]
         for lane in range(LANES):
-            first = source + lane
-            even, odd = work[first], work[first + part]
-            work[first] = (even + odd) ** 2
-            work[first + n * LANES] = (even - odd) ** 2
-        for k in range(1, n // 2 + 1):
-            turn = 0.5 * turns[k]
-            for lane in range(LANES):
-                low, high = source + k * LANES + lane, source + (n - k) * LANES + lane
-                here, there = _get(work, low, part), _get(work, high, part).conjugate()
-                even, odd = 0.5 * (here + there), turn * _quarter_back(here - there)
-                a, b = even + odd, even - odd
-                work[low] = a.real * a.real + a.imag * a.imag
-                work[high] = b.real * b.real + b.imag * b.imag
+            even, odd = work[source + lane], work[source + part + lane]
+            work[target + lane] = (even + odd) ** 2
+            work[target + n * LANES + lane] = (even - odd) ** 2
+        for k in range(1, n):
+            low, high, to = source + k * LANES, source + (n - k) * LANES, target + k * LANES
+            # Slices, for of mirrored places the compiler cannot prove that they do not overlap.
+            low_real, high_real, power = work[low : low + LANES], work[high : high + LANES], work[to : to + LANES]
+            low_imag, high_imag = work[low + part : low + part + LANES], work[high + part : high + part + LANES]
+            cosine, sine = turns[k, 0].real, turns[k, 0].imag
+            for lane in range(len(power)):
+                even_real, even_imag = low_real[lane] + high_real[lane], low_imag[lane] - high_imag[lane]
+                odd_real, odd_imag = low_imag[lane] + high_imag[lane], high_real[lane] - low_real[lane]
+                real = even_real + cosine * odd_real - sine * odd_imag
+                imag = even_imag + cosine * odd_imag + sine * odd_real
+                power[lane] = 0.25 * (real * real + imag * imag)
 
     return cast(Step, compiled(step))
 
@@ -145,7 +148,7 @@ def _plan(n: int) -> list[tuple[Step, NDArray[np.complex128]]] | None:
         source, target = _source(len(steps), part), _source(len(steps) + 1, part)
         steps.append((_STEPS[radix](length // radix, stride, source, target, part), turns))
         length, stride = length // radix, stride * radix
-    steps.append((_split(n, _source(len(steps), part), part), np.exp(-1j * np.pi * np.arange(n // 2 + 1) / n)))
+    steps.append((_split(n, _source(len(steps), part), part), np.exp(-1j * np.pi * np.arange(n) / n)[:, None]))
     return steps
 
 
@@ -157,6 +160,11 @@ def _part(n: int) -> int:
 def _source(step: int, part: int) -> int:
     """Tell where a step reads: it writes to the other buffer."""
     return step % 2 * 2 * part
+
+
+def _target(part: int) -> int:
+    """Tell where the last step writes: behind both buffers."""
+    return 4 * part
 
 
 @compiled
