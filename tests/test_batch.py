@@ -240,7 +240,8 @@ def test_progress_is_told(clips: pd.DataFrame, store: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("n_clips", "expected"), [(0, 16), (20, 16), (1_000, 16), (2_048, 64), (11_073, 256), (10**6, 512)]
+    ("n_clips", "expected"),
+    [(0, 16), (20, 16), (511, 16), (512, 32), (1_000, 32), (2_048, 64), (11_073, 256), (10**6, 512)],
 )
 def test_the_size_of_shards_grows_with_the_corpus(n_clips: int, expected: int) -> None:
     assert clips_per_shard(n_clips) == expected
