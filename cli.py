@@ -6,6 +6,7 @@ object.
 """
 
 import contextlib
+import functools
 import gc
 import json
 import logging
@@ -17,7 +18,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -335,15 +336,23 @@ def seed_option(default: int, *, seeds: str) -> Callable[[Function], Function]:
 
 def parallel_options(function: Function) -> Function:
     """Add ``--jobs``, ``--backend`` and ``--scheduler``."""
-    function = option("--scheduler", metavar="ADDR", help="Address of the Dask scheduler or Ray head.")(function)
-    function = option(
+
+    @functools.wraps(function)
+    def checked(*args: Any, **settings: Any) -> Any:
+        if settings["scheduler"] and settings["backend"] == "loky":
+            message = f"--scheduler {settings['scheduler']} needs --backend dask or ray; without it nothing runs there"
+            raise click.UsageError(message)
+        return function(*args, **settings)
+
+    named = option("--scheduler", metavar="ADDR", help="Address of the Dask scheduler or Ray head.")(checked)
+    placed = option(
         "--backend",
         type=click.Choice(["loky", "dask", "ray"]),
         default="loky",
         show_default=True,
         help="Where the workers run.",
-    )(function)
-    return jobs_option(function)
+    )(named)
+    return cast(Function, jobs_option(placed))
 
 
 def strict_option(function: Function) -> Function:

@@ -43,11 +43,11 @@ def estimate_seconds(tasks: Sequence[ShardTask], *, jobs: int) -> float:
     if not clips:
         return 0.0
     probes = clips[:: -(-len(clips) // _PROBES)]
-    _compute(probes[:1])  # pays for compilation
+    first, _ = _compute(probes[:1])  # loads what is compiled, as a run in this process does
     computing, made = _compute(probes)
     scale = sum(_cost(clip) for clip in clips) / sum(_cost(clip) for clip in probes)
     workers = min(jobs, len(tasks))
-    start = _START_SECONDS if workers > 1 else 0.0
+    start = _START_SECONDS if workers > 1 else first
     return start + (computing * scale + _seal(probes, made) * len(tasks)) / workers
 
 

@@ -420,6 +420,11 @@ class TestTrainPredictEvaluate:
         assert words in run("train", corpus, *options, exit_code=exit_code).stderr
         assert not Path("features").exists()
 
+    @pytest.mark.parametrize("command", ["featurize", "train", "predict"])
+    def test_a_scheduler_without_its_backend_is_refused(self, corpus, command):
+        result = run(command, corpus, "--scheduler", "127.0.0.1:1", exit_code=2)
+        assert "--scheduler 127.0.0.1:1 needs --backend dask or ray" in result.stderr
+
     def test_a_failing_force_keeps_what_was_trained(self, trained, shared_corpus, tmp_path, monkeypatch):
         folder, _, _ = trained
         shutil.copytree(folder / "runs", tmp_path / "runs")
