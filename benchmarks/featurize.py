@@ -28,7 +28,6 @@ leaves these tables out. Memory is read from Linux's /proc. Front-ends that are 
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -38,7 +37,7 @@ from typing import Any
 sys.path.sort(key=lambda folder: Path(folder, "featurize.py").exists())
 
 from peers.batch import JOBS, QUARTERS, WARM, time_pool, time_scaling, time_start, watch_memory
-from peers.figures import ratio, show_spread, spread
+from peers.figures import finish, ratio, show_spread, spread
 from peers.frontends import OWN, missing_front_ends, time_front_ends
 from peers.pipelines import (
     FFTS,
@@ -277,11 +276,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="earmark-featurize-", dir=arguments.folder) as folder:
         result = measure(arguments, Path(folder))
-    if arguments.json:
-        print(json.dumps(result))
-    else:
-        show(result)
-    sys.exit(0 if result["holds"] else 1)
+    finish(result, show, as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,6 @@ sequentially. Peers that are not installed are named and left out: ``pip install
 
 import argparse
 import gc
-import json
 import statistics
 import sys
 import tempfile
@@ -41,7 +40,7 @@ sys.path.sort(key=lambda folder: Path(folder, "featurize.py").exists())
 
 import numpy as np
 from numpy.typing import NDArray
-from peers.figures import show_spread, spread
+from peers.figures import finish, ratio, show_spread, spread
 from peers.files import drop_from_cache, make_clips, peer, write_files
 from peers.ways import (
     DATASET,
@@ -156,16 +155,10 @@ def missing_peers() -> list[str]:
     return [name for name, package in NEEDS.items() if peer(package) is None]
 
 
-def speed(rows: Rows, name: str, other: str) -> dict[str, float]:
-    """Return how many times as fast as another a contestant is, round by round."""
-    return spread(theirs / own for own, theirs in zip(rows[name], rows[other], strict=True))
-
-
 def table(times: Times, limit: dict[str, str]) -> dict[str, dict[str, Any]]:
     return {
         kind: {
-            name: {"microseconds": spread(row), "of_limit": speed(rows, name, limit[kind])}
-            for name, row in rows.items()
+            name: {"microseconds": spread(row), "of_limit": ratio(rows[limit[kind]], row)} for name, row in rows.items()
         }
         for kind, rows in times.items()
     }
@@ -192,15 +185,15 @@ def claims(times: Times) -> list[dict[str, Any]]:
     found = []
     for text, kind, other, least in asked:
         own = READER if kind == "single" else best_of(batch, (READER, DATASET))
-        ratio = speed(times[kind], own, other)
+        speed = ratio(times[kind][other], times[kind][own])
         found.append(
             {
                 "claim": text,
                 "own": own,
                 "other": other,
                 "least": least,
-                "speed": ratio,
-                "holds": ratio["median"] >= least,
+                "speed": speed,
+                "holds": speed["median"] >= least,
             }
         )
     return found
@@ -272,11 +265,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="earmark-read-", dir=arguments.folder) as folder:
         result = measure(arguments, Path(folder))
-    if arguments.json:
-        print(json.dumps(result))
-    else:
-        show(result)
-    sys.exit(0 if result["holds"] else 1)
+    finish(result, show, as_json=arguments.json)
 
 
 if __name__ == "__main__":

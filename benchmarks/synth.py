@@ -25,6 +25,7 @@ sys.path.sort(key=lambda folder: Path(folder, "featurize.py").exists())
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from peers.figures import finish
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -167,11 +168,7 @@ def main() -> None:
     # The regressions are small: a second thread only spins.
     with tempfile.TemporaryDirectory(prefix="earmark-synth-") as folder, threadpool_limits(1):
         result = measure(arguments, Path(folder))
-    if arguments.json:
-        print(json.dumps(result))
-    else:
-        show(result)
-    sys.exit(0 if result["holds"] else 1)
+    finish(result, show, as_json=arguments.json)
 
 
 if __name__ == "__main__":

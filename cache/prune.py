@@ -292,10 +292,11 @@ def _rewrite(removal: Removal) -> int:
     table = check_shard(removal.path)
     plan = ShardPlan(removal.keys, table.generation)
     require_space(removal.path.parent, table.block.file_bytes)
+    kept = set(removal.keys)
     record = write_shard(
         removal.path.parent,
         plan,
-        read_rows(table, [row for row, key in enumerate(table.keys) if key in removal.keys]),
+        read_rows(table, [row for row, key in enumerate(table.keys) if key in kept]),
         settings=table.settings,
         fingerprint=table.fingerprint,
         mode=table.mode,

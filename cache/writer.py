@@ -8,6 +8,7 @@ into the file. A full disk therefore raises an error, where HDF5 would bring dow
 type are never copied.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -164,7 +165,7 @@ def read_rows(table: ShardTable, rows: Iterable[int]) -> Iterator[ClipRow]:
     Raises
     ------
     OSError
-        The file cannot be read.
+        The file cannot be read, or ends before a row does.
     """
     row_bytes = table.n_mels * table.dtype.itemsize
     with open_regular(table.path) as file:
@@ -172,6 +173,8 @@ def read_rows(table: ShardTable, rows: Iterable[int]) -> Iterator[ClipRow]:
             first, last = int(table.start[row]), int(table.stop[row])
             file.seek(table.block.frames_offset + first * row_bytes)
             data = file.read((last - first) * row_bytes)
+            if len(data) < (last - first) * row_bytes:
+                raise OSError(errno.EIO, "the file ends within its frames", str(table.path))
             frames = np.frombuffer(data, table.dtype).reshape(-1, table.n_mels)
             problem = table.problems[row]
             yield ClipRow(*table.keys[row], float(table.rows.seconds[row]), None if problem else frames, problem)

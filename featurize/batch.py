@@ -171,7 +171,7 @@ class Featurizer:
         InputError
             If workers on other machines do not share the store.
         WorkerDiedError
-        If worker processes die at whatever clip.
+            If worker processes die at whatever clip.
         """
         plan = self._plan(look_at_all(clips, jobs=self.jobs, progress=self.progress), measure=False)
         if plan.tasks:

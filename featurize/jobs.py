@@ -171,8 +171,7 @@ class LoneWorker:
     """A worker process on this machine, for one call after the other, until the end of a ``with`` block."""
 
     def __init__(self) -> None:
-        watched = {"initializer": _start_worker, "initargs": (os.getpid(),)}
-        self._executor = ProcessPoolExecutor(1, env=_ONE_THREAD, **watched)
+        self._executor = ProcessPoolExecutor(1, env=_ONE_THREAD, **_watched())
 
     def __enter__(self) -> "LoneWorker":
         return self
@@ -229,8 +228,7 @@ def _parallel(workers: int, return_as: str) -> Any:
 def _configured(backend: Backend, jobs: int, scheduler: str | None) -> Iterator[int]:
     """Start or find the workers, and give their number."""
     if backend == "loky":
-        watched = {"initializer": _start_worker, "initargs": (os.getpid(),)}
-        with joblib.parallel_config("loky", inner_max_num_threads=1, **watched):
+        with joblib.parallel_config("loky", inner_max_num_threads=1, **_watched()):
             yield jobs
     elif backend == "dask":
         with _dask_client(jobs, scheduler), joblib.parallel_config(_dask_backend()):
@@ -331,6 +329,11 @@ def _ray_backend() -> Any:
 
     # Without num_cpus all workers may be started on one machine.
     return Backend(ray_remote_args={"num_cpus": 1})
+
+
+def _watched() -> dict[str, Any]:
+    """Give the settings of a pool on this machine whose workers die with this process."""
+    return {"initializer": _start_worker, "initargs": (os.getpid(),)}
 
 
 def _start_worker(parent: int) -> None:

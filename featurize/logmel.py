@@ -72,10 +72,23 @@ def log_mel(recording: Recording, mode: FeatureMode) -> Frames:
     """
     samples = resample(recording, sample_rate_hz=mode.sample_rate_hz)
     samples = trim(samples, trim_db=mode.trim_db)
+    samples, before, after = fit_window(samples, mode)
+    return power_to_db(mel_power(samples, mode, before=before, after=after), top_db=mode.top_db)
+
+
+def fit_window(samples: Samples, mode: FeatureMode) -> tuple[Samples, int, int]:
+    """Cut to the first window (head-only modes); also give the silence that a whole window lacks on each side.
+
+    Returns
+    -------
+    samples : ndarray [shape=(m,), float32]
+        A view.
+    before, after : int >= 0
+    """
     if mode.head_only:
         samples = samples[: mode.window_samples]
     missing = max(0, mode.window_samples - len(samples))
-    return power_to_db(mel_power(samples, mode, before=missing // 2, after=missing - missing // 2), top_db=mode.top_db)
+    return samples, missing // 2, missing - missing // 2
 
 
 def mel_power(samples: Samples, mode: FeatureMode, *, before: int = 0, after: int = 0) -> NDArray[np.float64]:

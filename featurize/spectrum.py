@@ -33,7 +33,6 @@ from featurize.compiling import compiled
 
 LANES = 16
 """Frames of a block: two of the widest vector registers, and few enough for a core's own cache."""
-_RADICES = (4, 5, 3, 2)
 # Between the parts of a buffer: at distances of whole pages a processor takes what is read for what is being written.
 _GAP = 72
 
@@ -141,7 +140,7 @@ def _plan(n: int) -> list[tuple[Step, NDArray[np.complex128]]] | None:
     steps: list[tuple[Step, NDArray[np.complex128]]] = []
     length, stride, part = n, LANES, _part(n)
     while length > 1:
-        radix = next((radix for radix in _RADICES if length % radix == 0), None)
+        radix = next((radix for radix in _STEPS if length % radix == 0), None)
         if radix is None:
             return None
         turns = np.exp(-2j * np.pi * np.outer(np.arange(length // radix), np.arange(radix)) / length)
@@ -264,4 +263,4 @@ def _radix_5(n: int, stride: int, source: int, target: int, part: int) -> Step:
     return cast(Step, compiled(step))
 
 
-_STEPS = {2: _radix_2, 3: _radix_3, 4: _radix_4, 5: _radix_5}
+_STEPS = {4: _radix_4, 5: _radix_5, 3: _radix_3, 2: _radix_2}  # in the order in which they are tried

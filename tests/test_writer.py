@@ -25,6 +25,8 @@ from shard_samples import N_MELS, digest_of, keys_of, make_row, make_rows, user_
 import cache.writer
 from cache import ClipRow, ShardPlan, open_store, read_index, remove_leftovers
 from cache.errors import InputError, IntegrityError, NoSpaceError
+from cache.table import read_table
+from cache.writer import read_rows
 
 HERE = Path(__file__).resolve().parent
 
@@ -306,3 +308,12 @@ def test_settings_are_stored_with_sorted_keys(tmp_path: Path) -> None:
     record = write(tmp_path, make_rows(1))
     with h5py.File(record.path, "r") as h5:
         assert list(json.loads(h5.attrs["settings"])) == ["hop", "name"]
+
+
+def test_rows_are_not_read_beyond_the_end_of_a_file(tmp_path: Path) -> None:
+    table = read_table(write(tmp_path, make_rows(2)).path)
+    os.truncate(table.path, table.block.frames_offset + table.block.frames_bytes - 1)
+    rows = read_rows(table, range(len(table.rows)))
+    assert next(rows).frames is not None
+    with pytest.raises(OSError, match="ends within its frames"):
+        next(rows)

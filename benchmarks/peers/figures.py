@@ -1,7 +1,10 @@
 """How figures are kept and shown: the median of the rounds, with the least and the most."""
 
+import json
 import statistics
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
 
 Spread = dict[str, float]
 
@@ -18,3 +21,12 @@ def ratio(over: Iterable[float], under: Iterable[float]) -> Spread:
 
 def show_spread(values: Spread) -> str:
     return f"{values['median']:9.2f} ({values['min']:.2f} … {values['max']:.2f})"
+
+
+def finish(result: dict[str, Any], show: Callable[[dict[str, Any]], None], *, as_json: bool) -> NoReturn:
+    """Print a result, as tables or as one JSON object, and exit with 1 if a claim does not hold."""
+    if as_json:
+        print(json.dumps(result))
+    else:
+        show(result)
+    sys.exit(0 if result["holds"] else 1)

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from featurize.audio import Recording, decode, resample, trim
-from featurize.logmel import compute, mel_power, power_to_db
+from featurize.logmel import compute, fit_window, mel_power, power_to_db
 from featurize.modes import FeatureMode, resolve_modes
 from featurize.spectrum import LANES, FramePower
 from peers.frontends import OWN, Frames, Samples, open_librosa
@@ -67,22 +67,15 @@ def open_clip(path: Path) -> Clip:
 
 def count_frames(recording: Recording, mode: FeatureMode) -> int:
     samples = trim(resample(recording, sample_rate_hz=mode.sample_rate_hz), trim_db=mode.trim_db)
-    samples, before, after = fit(samples, mode)
+    samples, before, after = fit_window(samples, mode)
     starts = np.arange(1 + (before + len(samples) + after) // mode.hop_samples) * mode.hop_samples - mode.n_fft // 2
     return int(((starts + mode.n_fft > before) & (starts < before + len(samples))).sum())
-
-
-def fit(samples: Samples, mode: FeatureMode) -> tuple[Samples, int, int]:
-    """Cut to the mode's window where it wants no more; also give the silence that a whole window lacks on each side."""
-    samples = samples[: mode.window_samples] if mode.head_only else samples
-    missing = max(0, mode.window_samples - len(samples))
-    return samples, missing // 2, missing - missing // 2
 
 
 def prepared(path: Path, mode: FeatureMode) -> Samples:
     """Return the samples that a front-end gets: at the mode's rate, trimmed, cut or padded."""
     samples = trim(resample(decode(path), sample_rate_hz=mode.sample_rate_hz), trim_db=mode.trim_db)
-    samples, before, after = fit(samples, mode)
+    samples, before, after = fit_window(samples, mode)
     return np.pad(samples, (before, after))
 
 
@@ -131,7 +124,7 @@ def time_stages(clip: Clip) -> dict[str, float]:
     for mode in LH_AND_X:
         samples = timed("resample", resample, recording, sample_rate_hz=mode.sample_rate_hz)
         samples = timed("trim", trim, samples, trim_db=mode.trim_db)
-        samples, before, after = fit(samples, mode)
+        samples, before, after = fit_window(samples, mode)
         power = timed("spectrum", mel_power, samples, mode, before=before, after=after)
         timed("dB", power_to_db, power, top_db=mode.top_db)
     return spent
