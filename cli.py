@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from featurize.modes import Dtype, FeatureMode
     from featurize.repair import RepairReport
     from infer.clips import StoredClip
-    from train.loop import FoldJob
+    from train.job import FoldJob
     from train.plan import RunRequest
 
 Function = TypeVar("Function", bound=Callable[..., Any])

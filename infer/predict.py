@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cache import StoreReader
 from infer.ensemble import geometric_mean
 from train.checkpoint import Checkpoint
-from train.dataset import WindowDataset
+from train.dataset import open_clips
 from train.device import Engine
 from train.scores import clip_log_probabilities, renormalise
 
@@ -84,8 +84,12 @@ def _network_log_probabilities(
     checkpoint: Checkpoint, reader: StoreReader, clips: Sequence[int], engine: Engine
 ) -> NDArray[np.float64]:
     info = checkpoint.info
-    dataset = WindowDataset(
-        reader, clips, window_frames=info["window_frames"], overlap=info["recipe"]["window_overlap"]
+    dataset = open_clips(
+        reader,
+        clips,
+        whole=info["recipe"]["whole_clips"],
+        window_frames=info["window_frames"],
+        overlap=info["recipe"]["window_overlap"],
     )
     model = checkpoint.model.to(engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return clip_log_probabilities(model, dataset, engine)

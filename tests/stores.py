@@ -13,7 +13,7 @@ import torch
 from cache import ClipRow, ShardPlan, StoreReader, open_store, write_shard
 from featurize.modes import FeatureMode
 from train.checkpoint import save_checkpoint
-from train.loop import FoldJob
+from train.job import FoldJob
 from train.models import AlexNetLike
 from train.plan import RunRequest, plan_run
 from train.recipe import Recipe

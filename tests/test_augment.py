@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.augment import erase, mixup, shift_and_flip
+from train.augment import erase, mask, mixup, shift_and_flip
 
 B, T, M = 64, 40, 16
 
@@ -26,30 +26,60 @@ def x() -> torch.Tensor:
 # --- mixup ---------------------------------------------------------------------------------------------------------
 
 
-def test_mixup_gives_windows_and_labels_the_same_share() -> None:
+def test_mixup_says_how_much_is_of_the_first() -> None:
     ones, zeros = torch.ones(B, T, M), torch.zeros(B, T, M)
-    first, second = torch.eye(2)[[0] * B], torch.eye(2)[[1] * B]
-    x, y = mixup(ones, first, zeros, second, alpha=1.0, generator=seeded())
-    assert torch.allclose(x, y[:, :1, None].expand_as(x))
-    assert torch.allclose(y.sum(dim=1), torch.ones(B))
-    assert y.min() >= 0
-    assert len(y[:, 0].unique()) == B  # a share of its own for each window
+    x, share = mixup(ones, zeros, alpha=1.0, generator=seeded())
+    assert torch.allclose(x, share[:, None, None].expand_as(x))
+    assert share.min() >= 0
+    assert share.max() <= 1
+    assert len(share.unique()) == B  # a share of its own for each window
 
 
 def test_mixup_of_equal_windows_changes_nothing(x: torch.Tensor) -> None:
-    y = torch.eye(4)[torch.arange(B) % 4]
-    mixed_x, mixed_y = mixup(x, y, x, y, alpha=1.0, generator=seeded())
-    assert torch.equal(mixed_x, x)
-    assert torch.equal(mixed_y, y)
+    assert torch.equal(mixup(x, x, alpha=1.0, generator=seeded())[0], x)
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 5.0])
 def test_shares_follow_beta(alpha: float) -> None:
-    n = 20_000
-    one, zero = torch.ones(n, 1, 1), torch.zeros(n, 1, 1)
-    share = mixup(one, one[:, 0], zero, zero[:, 0], alpha=alpha, generator=seeded())[1][:, 0].double()
+    one = torch.ones(20_000, 1, 1)
+    share = mixup(one, one, alpha=alpha, generator=seeded())[1].double()
     assert float(share.mean()) == pytest.approx(0.5, abs=0.02)
     assert float(share.var()) == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.05)  # of Beta(alpha, alpha)
+
+
+def test_shares_of_a_tiny_alpha_are_numbers() -> None:
+    one = torch.ones(20_000, 1, 1)
+    share = mixup(one, one, alpha=1e-3, generator=seeded())[1]  # both gamma variates underflow
+    assert share.isfinite().all()
+
+
+# --- masks ---------------------------------------------------------------------------------------------------------
+
+
+def test_masks_overwrite_whole_bands_and_whole_frames_with_zero() -> None:
+    x = torch.ones(B, T, M)
+    masked = mask(x, bands=0.5, frames=0.5, generator=seeded()) == 0
+    bands, frames = masked.all(dim=1), masked.all(dim=2)
+    assert torch.equal(masked, bands[:, None, :] | frames[:, :, None])
+    assert len(bands.unique(dim=0)) > B / 2  # drawn for each window
+    assert len(frames.unique(dim=0)) > B / 2
+
+
+@pytest.mark.parametrize(("bands", "frames"), [(0.25, 0.0), (0.0, 0.25)])
+def test_a_mask_is_no_wider_than_asked(bands: float, frames: float) -> None:
+    masked = mask(torch.ones(500, T, M), bands=bands, frames=frames, generator=seeded()) == 0
+    widths = (masked.any(dim=1) if bands else masked.any(dim=2)).sum(dim=1)
+    size = M if bands else T
+    assert size / 4 < widths.max() <= size / 2  # two of a quarter each
+    assert widths.min() <= 1
+    assert torch.equal(mask(torch.ones(3, T, M), bands=0.0, frames=0.0, generator=seeded()), torch.ones(3, T, M))
+
+
+def test_masks_reach_both_ends() -> None:
+    masked = mask(torch.ones(500, T, M), bands=0.3, frames=0.3, generator=seeded()) == 0
+    bands, frames = masked.all(dim=1).any(dim=0), masked.all(dim=2).any(dim=0)
+    assert bands.all()
+    assert frames.all()
 
 
 # --- shift and flip ------------------------------------------------------------------------------------------------
@@ -137,13 +167,12 @@ def test_the_rectangle_is_wide_and_high_in_turn() -> None:
 
 
 def test_draws_come_from_the_generator_alone(x: torch.Tensor) -> None:
-    y = torch.eye(4)[torch.arange(B) % 4]
-
     def augmented(seed: int) -> torch.Tensor:
         generator = seeded(seed)
-        mixed, labels = mixup(x, y, x.flip(0), y.flip(0), alpha=1.0, generator=generator)
+        mixed, share = mixup(x, x.flip(0), alpha=1.0, generator=generator)
+        mixed = mask(mixed, bands=0.3, frames=0.3, generator=generator)
         moved = shift_and_flip(mixed, max_shift=0.4, flip=True, generator=generator)
-        return torch.cat([erase(moved, probability=0.5, generator=generator).ravel(), labels.ravel()])
+        return torch.cat([erase(moved, probability=0.5, generator=generator).ravel(), share])
 
     before = torch.get_rng_state()
     first = augmented(5)
@@ -154,8 +183,9 @@ def test_draws_come_from_the_generator_alone(x: torch.Tensor) -> None:
 
 
 def test_what_is_given_is_not_changed(x: torch.Tensor) -> None:
-    kept, y = x.clone(), torch.eye(4)[torch.arange(B) % 4]
-    mixup(x, y, x.flip(0), y, alpha=1.0, generator=seeded())
+    kept = x.clone()
+    mixup(x, x.flip(0), alpha=1.0, generator=seeded())
+    mask(x, bands=0.3, frames=0.3, generator=seeded())
     shift_and_flip(x, max_shift=0.4, flip=True, generator=seeded())
     erase(x, probability=1.0, generator=seeded())
     assert torch.equal(x, kept)

@@ -23,7 +23,15 @@ from train.checkpoint import (
     save_last,
 )
 
-LAST = {"model": {"w": torch.ones(2)}, "optimizer": {"step": 1}, "epoch": 3, "seconds": 1.5, "settings": {"seed": 1}}
+LAST = {
+    "model": {"w": torch.ones(2)},
+    "optimizer": {"step": 1},
+    "average": {},
+    "epoch": 3,
+    "seconds": 1.5,
+    "waited": 0.1,
+    "settings": {"seed": 1},
+}
 
 
 @pytest.fixture
@@ -94,7 +102,7 @@ def swap_weights(fold: Path) -> None:
         (lambda fold: change_info(fold, lambda info: info.update(epoch="2")), "lacks a proper epoch"),
         (lambda fold: change_info(fold, lambda info: info["model"].update(n_classes=4)), "does not hold the network"),
         (lambda fold: change_info(fold, lambda info: info["model"].update(n_mels="32")), "does not hold the network"),
-        (lambda fold: change_info(fold, lambda info: info["model"].update(network="x")), "must be alexnet-like"),
+        (lambda fold: change_info(fold, lambda info: info["model"].update(network="x")), "must be one of alexnet-like"),
         (lambda fold: change_info(fold, lambda info: info["classes"].pop()), "2 classes and 3 prior shares for 3"),
         (lambda fold: change_info(fold, lambda info: info["prior"].pop()), "3 classes and 2 prior shares for 3"),
         (lambda fold: change_info(fold, lambda info: info.update(classes=["a", "a", "b"])), "3 classes"),

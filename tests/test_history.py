@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from train.history import read_progress
-from train.loop import HISTORY_COLUMNS, FoldJob
+from train.job import FoldJob
+from train.loop import HISTORY_COLUMNS
 
 
 def job_in(folder: Path, title: str = "lh fold 0", epochs: int = 5) -> FoldJob:
@@ -14,7 +15,9 @@ def job_in(folder: Path, title: str = "lh fold 0", epochs: int = 5) -> FoldJob:
 
 
 def write_history(job: FoldJob, epochs: int, *, changed: float, rest: str = "") -> None:
-    lines = [",".join(HISTORY_COLUMNS)] + [f"{n},{2 / n},1.0,{n / 10},0.5,0.0001,{n}.0" for n in range(1, epochs + 1)]
+    lines = [",".join(HISTORY_COLUMNS)] + [
+        f"{n},{2 / n},{2 / n},,1.0,{n / 10},0.5,0.0001,{n}.0" for n in range(1, epochs + 1)
+    ]
     path = job.folder / "history.csv"
     path.write_text("\n".join(lines) + "\n" + rest)
     os.utime(path, (changed, changed))
@@ -36,7 +39,7 @@ def test_epochs_are_counted_and_the_newest_fold_is_named(tmp_path: Path) -> None
     assert read_progress(jobs) == (9, 15, "x fold b loss 1.000 mAP@3 0.200")
 
 
-@pytest.mark.parametrize("rest", ["3,0.7", "3,0.7,1.0,0.3,0.5,0.0001,3.", "3"])
+@pytest.mark.parametrize("rest", ["3,0.7", "3,0.7,0.7,,1.0,0.3,0.5,0.0001,3.", "3"])
 def test_a_line_that_is_being_written_does_not_count(tmp_path: Path, rest: str) -> None:
     job = job_in(tmp_path / "a")
     write_history(job, 2, changed=1, rest=rest)

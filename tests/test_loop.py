@@ -16,11 +16,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from cache.errors import IntegrityError
 from featurize.modes import FeatureMode
 from infer.evaluate import evaluate
-from train import augment, loop
+from train import augment, batches, loop
 from train.checkpoint import load_checkpoint, load_last, save_last
 from train.dataset import WindowDataset
 from train.history import read_progress
-from train.loop import HISTORY_COLUMNS, DivergedError, FoldJob, train_fold
+from train.job import FoldJob
+from train.loop import HISTORY_COLUMNS, DivergedError, train_fold
 from train.models import AlexNetLike
 
 
@@ -43,8 +44,9 @@ def same_state(first: Any, second: Any) -> bool:
     if isinstance(first, torch.Tensor):
         return torch.equal(first, second)
     if isinstance(first, dict):
-        keys = first.keys() - {"seconds"}
-        return keys == second.keys() - {"seconds"} and all(same_state(first[key], second[key]) for key in keys)
+        clocks = {"seconds", "waited"}
+        keys = first.keys() - clocks
+        return keys == second.keys() - clocks and all(same_state(first[key], second[key]) for key in keys)
     return bool(first == second)
 
 
@@ -127,7 +129,7 @@ def test_the_history_has_a_line_an_epoch(learned: tuple[FoldJob, dict[str, Any]]
 def test_the_board_shows_the_history(learned: tuple[FoldJob, dict[str, Any]]) -> None:
     job = learned[0]
     board = EventAccumulator(str(job.folder)).Reload()
-    assert set(board.Tags()["scalars"]) == {"loss", "valid_loss", "map3", "accuracy", "learning_rate"}
+    assert set(board.Tags()["scalars"]) == set(HISTORY_COLUMNS[1:-1])
     events = board.Scalars("loss")
     assert [event.step for event in events] == list(range(1, 15))
     assert [event.value for event in events] == pytest.approx([row["loss"] for row in history(job)], abs=1e-5)
@@ -251,10 +253,11 @@ def test_an_interrupt_keeps_the_last_whole_epoch(tmp_path: Path, monkeypatch: py
     # An epoch makes two steps and two draws, and calls the others once: each stop falls into the second epoch.
     with monkeypatch.context() as patch:
         if place == "zero_grad":
-            patch.setattr(torch.optim.Adam, place, _method(Stop(torch.optim.Adam.zero_grad, 4)))
+            patch.setattr(torch.optim.AdamW, place, _method(Stop(torch.optim.AdamW.zero_grad, 4)))
         else:
             n = {"balanced_draw": 3, "_log": 2, "clip_log_probabilities": 2}[place]
-            patch.setattr(loop, place, Stop(getattr(loop, place), n))
+            module = batches if place == "balanced_draw" else loop
+            patch.setattr(module, place, Stop(getattr(module, place), n))
         with pytest.raises(KeyboardInterrupt):
             train_fold(job)
     state = load_last(job.folder)
@@ -289,7 +292,7 @@ def test_an_interrupt_in_the_first_epoch_leaves_nothing_to_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = job_of(tmp_path)
-    monkeypatch.setattr(loop, "balanced_draw", Stop(loop.balanced_draw, 1))
+    monkeypatch.setattr(batches, "balanced_draw", Stop(batches.balanced_draw, 1))
     with pytest.raises(KeyboardInterrupt):
         train_fold(job)
     assert load_last(job.folder) is None
@@ -305,7 +308,7 @@ def test_an_interrupt_after_the_last_epoch_is_resumed_without_training(
         patch.setattr(loop, "save_checkpoint", Stop(loop.save_checkpoint, 1))
         with pytest.raises(KeyboardInterrupt):
             train_fold(job)
-    monkeypatch.setattr(loop, "balanced_draw", Stop(loop.balanced_draw, 1, AssertionError))
+    monkeypatch.setattr(batches, "balanced_draw", Stop(batches.balanced_draw, 1, AssertionError))
     train_fold(job)
     assert_equal_folds(undisturbed, job)
 
@@ -325,9 +328,9 @@ def test_a_slow_saving_is_done_less_often(tmp_path: Path, monkeypatch: pytest.Mo
         now[0] += seconds
         return then
 
-    train_epoch = loop._train_epoch
+    train_epoch = loop.train_epoch
     monkeypatch.setattr(loop, "time", type("Clock", (), {"monotonic": lambda: now[0]}))
-    monkeypatch.setattr(loop, "_train_epoch", lambda *args: tick(1.0, train_epoch(*args)))
+    monkeypatch.setattr(loop, "train_epoch", lambda *args: tick(1.0, train_epoch(*args)))
     monkeypatch.setattr(loop, "save_last", lambda _folder, state: tick(0.25, saved.append(state["epoch"])))
     train_fold(job_of(tmp_path, epochs=8))
     assert saved == [1, 4, 7, 8]  # ten times 0.25 s is two and a half epochs; the last is saved always
@@ -429,7 +432,7 @@ def test_an_epoch_draws_as_many_windows_as_there_are(tmp_path: Path, monkeypatch
     monkeypatch.setattr(AlexNetLike, "scores", spy)
     train_fold(job_of(tmp_path, LONG, epochs=1, batch_size=5))
     job = job_of(tmp_path / "again", LONG)
-    n_windows = len(loop._datasets(job)[0])
+    n_windows = len(WindowDataset(job.reader, job.trained.tolist(), window_frames=T, overlap=0.1))
     assert sum(sizes) == n_windows
     assert len(sizes) == round(n_windows / 5)
     assert max(sizes) - min(sizes) <= 1
@@ -437,7 +440,7 @@ def test_an_epoch_draws_as_many_windows_as_there_are(tmp_path: Path, monkeypatch
 
 def test_seed_mode_fold_and_epoch_have_numbers_of_their_own(tmp_path: Path) -> None:
     jobs = jobs_of(tmp_path / "a") + jobs_of(tmp_path / "b", seed=43) + jobs_of(tmp_path / "c", mode=LONG)
-    seeds = [loop._epoch_seed(job, epoch) for job in jobs for epoch in range(4)]
+    seeds = [job.seed_of(epoch) for job in jobs for epoch in range(4)]
     assert len(set(seeds)) == len(seeds) == 36
     assert all(0 <= seed < 2**56 for seed in seeds)
 

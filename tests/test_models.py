@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from cache.errors import InputError
 from featurize.modes import LH, LOG, X
 from train.models import AlexNetLike, Normalise, SameConv2d
+from train.networks import build_network
 
 
 def build(n_mels: int = 32, n_frames: int = 189, normalisation: str = "samplewise") -> AlexNetLike:
@@ -63,7 +64,7 @@ def test_what_is_not_too_small_is_not_padded() -> None:
 def test_settings_rebuild_the_network() -> None:
     model = build(normalisation="featurewise")
     model.normalise.fit(-40.0, 12.5)
-    twin = AlexNetLike.from_settings(model.settings)
+    twin = build_network(model.settings)
     twin.load_state_dict(model.state_dict())
     x = torch.randn(3, 189, 32) * 10 - 40
     assert torch.equal(twin.eval()(x), model.eval()(x))
@@ -72,21 +73,21 @@ def test_settings_rebuild_the_network() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"network": "resnet"}, "must be alexnet-like; got 'resnet'"),
+        ({"network": "resnet"}, "must be one of alexnet-like, .*; got 'resnet'"),
         ({"n_bands": 3}, "incomplete"),
-        ({"normalisation": "rowwise"}, "samplewise or featurewise; got 'rowwise'"),
+        ({"normalisation": "rowwise"}, "samplewise, featurewise, peakwise; got 'rowwise'"),
     ],
 )
 def test_unknown_settings_are_refused(change: dict, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        AlexNetLike.from_settings({**build().settings, **change})
+        build_network({**build().settings, **change})
 
 
 def test_missing_settings_are_refused() -> None:
     settings_ = build().settings
     del settings_["n_mels"]
     with pytest.raises(InputError, match="n_mels"):
-        AlexNetLike.from_settings(settings_)
+        build_network(settings_)
 
 
 def test_logits_are_float32_under_bfloat16_and_hardly_tie() -> None:

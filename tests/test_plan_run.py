@@ -243,7 +243,7 @@ def test_a_damaged_fold_is_refused_and_force_heals_it(readers, clips, request_of
     assert len(plan_run(clips, only(readers), request_of(folds=[0], force=True)).jobs) == 1
     (folder / "model.json").unlink()
     save_last(folder, {"epoch": 1})
-    with pytest.raises(IntegrityError, match="lacks a proper model, optimizer, seconds, settings"):
+    with pytest.raises(IntegrityError, match="lacks a proper model, optimizer, average, seconds, waited, settings"):
         plan_run(clips, only(readers), request_of(folds=[0], resume=True))
 
 

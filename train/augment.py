@@ -3,30 +3,57 @@
 Conventions
 -----------
 ``x`` is a batch of normalised windows ``[B, T, M]``; every draw comes from the generator that is given, so that an
-epoch is a function of its seed. The values are the notebook's: see ``train.recipe``.
+epoch is a function of its seed. Which of them a training uses, and with what values: see ``train.recipe``.
 """
 
 import torch
 from torch import Tensor
 
 
-def mixup(
-    x: Tensor, y: Tensor, other_x: Tensor, other_y: Tensor, *, alpha: float, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def mixup(x: Tensor, other: Tensor, *, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Mix two batches, window by window, with shares from Beta(alpha, alpha) (Zhang et al., 2018, arXiv:1710.09412).
 
     Parameters
     ----------
-    x, other_x : Tensor [shape=(B, T, M)]
-    y, other_y : Tensor [shape=(B, K)]
-        Class shares.
+    x, other : Tensor [shape=(B, T, M)]
     alpha : float > 0
+
+    Returns
+    -------
+    x : Tensor [shape=(B, T, M)]
+    share : Tensor [shape=(B,)]
+        How much of each window comes from the first batch.
     """
     # Beta(a, a) as a ratio of two gamma variates: torch's Beta takes no generator.
     gamma = torch._standard_gamma(torch.full((2, len(x)), alpha), generator)
-    share = (gamma[0] / gamma.sum(dim=0)).to(x.device)
-    share_x, share_y = share[:, None, None], share[:, None]
-    return torch.lerp(other_x, x, share_x), torch.lerp(other_y, y, share_y)
+    # Both variates of a small alpha can be 0.
+    share = torch.where(gamma.sum(dim=0) > 0, gamma[0] / gamma.sum(dim=0), 0.5).to(x.device)
+    return torch.lerp(other, x, share[:, None, None]), share
+
+
+def mask(x: Tensor, *, bands: float, frames: float, generator: torch.Generator) -> Tensor:
+    """Overwrite two bands and two stretches of each window with 0 (Park et al., 2019, "SpecAugment", arXiv:1904.08779).
+
+    Parameters
+    ----------
+    x : Tensor [shape=(B, T, M)]
+        Normalised, so that 0 is the mean.
+    bands, frames : float in [0, 1]
+        The widest, as shares of the window; widths and places are drawn for each window.
+    """
+    n_windows, n_frames, n_mels = x.shape
+    width, place = torch.rand(2, 4, n_windows, 1, generator=generator)
+    masked = torch.zeros(n_windows, n_frames, n_mels, dtype=torch.bool)
+    for nth in range(2):
+        masked |= _stretch(width[nth] * bands, place[nth], n_mels)[:, None, :]
+        masked |= _stretch(width[2 + nth] * frames, place[2 + nth], n_frames)[:, :, None]
+    return x.masked_fill(masked.to(x.device), 0.0)
+
+
+def _stretch(width: Tensor, place: Tensor, size: int) -> Tensor:
+    """Mark a stretch of ``width`` [B, 1], a share of ``size``, at ``place``, a share of what is left: [B, size]."""
+    length = (width * size).round().long()
+    return _span((place * (size - length + 1)).long(), length, size)
 
 
 def shift_and_flip(x: Tensor, *, max_shift: float, flip: bool, generator: torch.Generator) -> Tensor:

@@ -21,7 +21,7 @@ import torch
 
 from cache.errors import InputError, IntegrityError, NotFoundError
 from cache.outfile import write_atomically
-from train.models import AlexNetLike
+from train.networks import Network, build_network
 
 MODEL = "model.safetensors"
 INFO = "model.json"
@@ -42,7 +42,15 @@ _REQUIRED = {
     "prior": list,
     "sha256": str,
 }
-_LAST = {"model": dict, "optimizer": dict, "epoch": int, "seconds": float, "settings": dict}
+_LAST = {
+    "model": dict,
+    "optimizer": dict,
+    "average": dict,
+    "epoch": int,
+    "seconds": float,
+    "waited": float,
+    "settings": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ class Checkpoint:
     prior, versions and more.
     """
 
-    model: AlexNetLike
+    model: Network
     info: dict[str, Any]
     path: Path
 
@@ -70,7 +78,7 @@ def check_run_name(name: str) -> None:
         raise InputError(message)
 
 
-def save_checkpoint(folder: Path, model: AlexNetLike, info: dict[str, Any]) -> None:
+def save_checkpoint(folder: Path, model: Network, info: dict[str, Any]) -> None:
     """Write the network and what is known of it into a fold's folder."""
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()}
     data = safetensors.torch.save(tensors)
@@ -133,7 +141,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
                 f"{path} is not the file that {INFO} names (its SHA-256 differs); train this fold anew with --force"
             )
             raise IntegrityError(message)
-        model = AlexNetLike.from_settings(info["model"])
+        model = build_network(info["model"])
         model.load_state_dict(safetensors.torch.load(data))
         _check_classes(info)
     except FileNotFoundError as error:

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 from cache import StoreReader
 from cache.errors import InputError
 from cache.sharing import SharedArrays
+from train.crops import ClipDataset
 
 
 def window_starts(
@@ -134,22 +135,47 @@ class WindowDataset(Dataset[tuple[Tensor, int]]):
         for first in range(0, len(self), batch_size):
             yield self.__getitems__(np.arange(first, min(first + batch_size, len(self))))
 
-    def mean_and_std(self, weights: NDArray[np.float64]) -> tuple[float, float]:
+    def mean_and_std(self, weights: NDArray[np.float64], *, below_peak: bool = False) -> tuple[float, float]:
         """Return the mean and standard deviation over all windows, each weighed, in one pass and flat memory.
 
         Parameters
         ----------
         weights : ndarray [shape=(len(self),)]
             Weight of each window, such as how often training draws it.
+        below_peak : bool
+            Of the values relative to each window's loudest.
         """
         total = square = 0.0
         for first in range(0, len(self), 64):
             windows = self.__getitems__(np.arange(first, min(first + 64, len(self))))[0].double()
+            if below_peak:
+                windows -= windows.amax(dim=(1, 2), keepdim=True)
             share = torch.from_numpy(weights[first : first + len(windows)])
             total += float((windows.mean(dim=(1, 2)) * share).sum())
             square += float((windows.square().mean(dim=(1, 2)) * share).sum())
         mean = total / float(weights.sum())
         return mean, max(square / float(weights.sum()) - mean * mean, 0.0) ** 0.5
+
+
+Clips = WindowDataset | ClipDataset
+"""Some clips of a store, as windows or whole: both count clips in ``n_clips`` and ``clip`` and give ``batches``."""
+
+
+def open_clips(reader: StoreReader, clips: Sequence[int], *, whole: bool, window_frames: int, overlap: float) -> Clips:
+    """Return some clips as a recipe takes them: whole, or in windows.
+
+    Parameters
+    ----------
+    reader : StoreReader
+    clips : sequence of int
+        Indices into the reader.
+    whole : bool
+    window_frames, overlap
+        Of the windows; see :class:`WindowDataset`.
+    """
+    if whole:
+        return ClipDataset(reader, clips)
+    return WindowDataset(reader, clips, window_frames=window_frames, overlap=overlap)
 
 
 def balanced_draw(labels: NDArray[np.int64], n_draws: int, rng: np.random.Generator) -> NDArray[np.int64]:

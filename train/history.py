@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from train.loop import FoldJob
+from train.job import FoldJob
 
 
 def read_progress(jobs: Sequence[FoldJob]) -> tuple[int, int, str]:

@@ -2,10 +2,10 @@
 
 Conventions
 -----------
-A job is plain data and a reader, so that it travels to a worker. Every random number of an epoch comes from (seed,
+Every random number of an epoch comes from (seed,
 mode, fold, epoch): a fold that is stopped and resumed equals an undisturbed one. Progress is one line an epoch in
-``history.csv``, which whoever waits can read from anywhere. Scores come from the last epoch: none is chosen on the
-fold that scores it.
+``history.csv``, which whoever waits can read from anywhere. Scores come from the last or the averaged weights: no
+epoch is chosen on the fold that scores it.
 
 The state to resume from is saved after an epoch as soon as ten times the last saving's duration has passed since:
 after every epoch that is not very short. An interrupt that reaches the loop saves the last whole epoch. A process
@@ -17,115 +17,46 @@ What an earlier training left stays until the first epoch of a new one is done.
 
 import contextlib
 import csv
-import hashlib
 import math
 import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from cache import StoreReader, open_store
 from cache.errors import EarmarkError, IntegrityError
 from cache.outfile import write_atomically
-from train import augment
 from train.checkpoint import load_last, save_checkpoint, save_last
-from train.dataset import WindowDataset, balanced_draw
+from train.convnet import ConvNet
+from train.dataset import Clips, open_clips
 from train.device import Engine, pick_engine
+from train.epoch import State, train_epoch
+from train.job import FoldJob
 from train.metrics import average_precision_at_3, mean_and_error, top_classes
-from train.models import AlexNetLike
-from train.recipe import Recipe
+from train.networks import Network, build_network
+from train.optimizer import make_average, make_optimizer
 from train.scores import clip_log_probabilities
 
 _SAVE_SHARE = 0.1  # of the time, at most about, goes into saving the state: it is three times the network
-HISTORY_COLUMNS = ("epoch", "loss", "valid_loss", "map3", "accuracy", "learning_rate", "seconds")
+HISTORY_COLUMNS = (
+    "epoch",
+    "loss",
+    "loss_verified",
+    "loss_unverified",
+    "valid_loss",
+    "map3",
+    "accuracy",
+    "learning_rate",
+    "seconds",
+)
 
 
 class DivergedError(EarmarkError):
     """The loss of a fold is not a number any more."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoldJob:
-    """All that a fold's training needs.
-
-    Parameters
-    ----------
-    folder : Path
-        The fold's folder, ``runs/<run>/<mode>/fold-<k>``.
-    reader : StoreReader
-        Training clips that have frames.
-    labels : ndarray [shape=(n,), int64]
-        Class of each clip of the reader.
-    held : ndarray [shape=(n,), bool]
-        True for the clips of the held fold.
-    scored : ndarray [shape=(n,), bool]
-        True for the clips that count in a score (the verified ones, where there are any).
-    recipe : Recipe
-    settings : dict
-        What the run is made with; goes into ``model.json`` and is compared on the next call.
-    prior : list of float
-        Class shares, for clips without frames.
-    threads : int > 0
-    device : str
-    seconds_limit : float
-        Stop after the epoch in which this much time is used; one epoch is trained at least.
-    fresh : bool
-        Begin at the first epoch whatever the folder holds.
-    stale_history : float, optional
-        When the ``history.csv`` that a fresh fold replaces was changed, in seconds since 1970.
-    """
-
-    folder: Path
-    reader: StoreReader
-    labels: NDArray[np.int64]
-    held: NDArray[np.bool_]
-    scored: NDArray[np.bool_]
-    recipe: Recipe
-    settings: dict[str, Any]
-    prior: list[float]
-    threads: int
-    device: str = "auto"
-    seconds_limit: float = math.inf
-    fresh: bool = False
-    stale_history: float | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A reader pickles for its own machine; a job may go to another that shares the store.
-        return {**self.__dict__, "reader": (self.reader.path, self.reader.keys)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, reader=open_store(*state["reader"]))
-
-    @property
-    def title(self) -> str:
-        """Mode and fold, for messages."""
-        return f"{self.reader.mode} fold {self.settings['fold']}"
-
-
-@dataclass
-class _State:
-    """What changes from epoch to epoch."""
-
-    model: AlexNetLike
-    optimizer: torch.optim.Adam
-    epoch: int = 0
-    seconds: float = 0.0
-
-    def to_dict(self, job: FoldJob) -> dict[str, Any]:
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "epoch": self.epoch,
-            "seconds": self.seconds,
-            "settings": job.settings,
-        }
 
 
 def train_fold(job: FoldJob) -> dict[str, Any]:
@@ -145,52 +76,66 @@ def train_fold(job: FoldJob) -> dict[str, Any]:
     """
     torch.set_num_threads(job.threads)
     engine = pick_engine(job.device)
-    windows, held = _datasets(job)
+    clips, held = _open(job, job.trained), _open(job, np.flatnonzero(job.held))
     # Weights and dropout draw from torch's global generators, which are the caller's.
     with torch.random.fork_rng([engine.device] if engine.device.type == "cuda" else []):
-        state = _start(job, windows, engine)
+        state = _start(job, clips, engine)
         with contextlib.ExitStack() as stack:
-            _train_epochs(job, state, windows, held, engine, stack)
-    return _finish(job, state, windows, held, engine)
+            _train_epochs(job, state, clips, held, engine, stack)
+    return _finish(job, state, clips, held, engine)
 
 
-def _datasets(job: FoldJob) -> tuple[WindowDataset, WindowDataset]:
-    frames, overlap = job.settings["window_frames"], job.recipe.window_overlap
-    train, held = np.flatnonzero(~job.held), np.flatnonzero(job.held)
-    return (
-        WindowDataset(job.reader, train.tolist(), window_frames=frames, overlap=overlap),
-        WindowDataset(job.reader, held.tolist(), window_frames=frames, overlap=overlap),
+def _open(job: FoldJob, clips: NDArray[np.int64]) -> Clips:
+    return open_clips(
+        job.reader,
+        clips.tolist(),
+        whole=job.recipe.whole_clips,
+        window_frames=job.settings["window_frames"],
+        overlap=job.recipe.window_overlap,
     )
 
 
-def _start(job: FoldJob, windows: WindowDataset, engine: Engine) -> _State:
-    torch.manual_seed(_epoch_seed(job, 0))
+def _start(job: FoldJob, clips: Clips, engine: Engine) -> State:
+    torch.manual_seed(job.seed_of(0))
     mode = job.settings["mode"]
-    model = AlexNetLike(
+    settings = job.recipe.network_settings(
         n_mels=mode["n_mels"],
         n_frames=job.settings["window_frames"],
         n_classes=len(job.settings["classes"]),
-        normalisation=Recipe.normalisation(head_only=mode["head_only"]),
+        head_only=mode["head_only"],
     )
+    model = build_network(settings)
     model.to(engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    state = _State(model, torch.optim.Adam(model.parameters(), lr=job.recipe.learning_rate))
-    if not job.fresh and (last := load_last(job.folder)):
+    last = None if job.fresh else load_last(job.folder)
+    if not last:
+        _fit(job, model, clips)
+    state = State(model, make_optimizer(model, job.recipe), make_average(model, job.recipe))
+    if last:
         _resume(job, state, last)
-        return state
-    if model.normalise.kind == "featurewise":
-        model.normalise.fit(*windows.mean_and_std(_draw_weights(job.labels[~job.held][windows.clip])))
     return state
 
 
-def _resume(job: FoldJob, state: _State, last: dict[str, Any]) -> None:
+def _fit(job: FoldJob, model: Network, clips: Clips) -> None:
+    """Set what a network takes from its training clips before the first step."""
+    kind = model.normalise.kind
+    if kind in ("featurewise", "peakwise"):
+        weights = _draw_weights(job.targets[job.trained][clips.clip])
+        model.normalise.fit(*clips.mean_and_std(weights, below_peak=kind == "peakwise"))
+    if job.recipe.restore_prior and isinstance(model, ConvNet):
+        model.set_prior(torch.tensor(job.prior))
+
+
+def _resume(job: FoldJob, state: State, last: dict[str, Any]) -> None:
     try:
         state.model.load_state_dict(last["model"])
         state.optimizer.load_state_dict(last["optimizer"])
+        if state.average:
+            state.average.load_state_dict(last["average"])
     except (RuntimeError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())  # torch's run over several lines
         message = f"{job.folder / 'last'} is not of this network ({reason}); start this fold anew with --force"
         raise IntegrityError(message) from error
-    state.epoch, state.seconds = last["epoch"], last["seconds"]
+    state.epoch, state.seconds, state.waited = last["epoch"], last["seconds"], last["waited"]
     _cut_history(job.folder, state.epoch)
 
 
@@ -210,16 +155,11 @@ def _draw_weights(labels: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.asarray(1.0 / counts[inverse])
 
 
-def _epoch_seed(job: FoldJob, epoch: int) -> int:
-    text = f"{job.settings['seed']}/{job.reader.mode}/{job.settings['fold']}/{epoch}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
-
-
 def _train_epochs(
     job: FoldJob,
-    state: _State,
-    windows: WindowDataset,
-    held: WindowDataset,
+    state: State,
+    clips: Clips,
+    held: Clips,
     engine: Engine,
     stack: contextlib.ExitStack,
 ) -> None:
@@ -228,7 +168,7 @@ def _train_epochs(
     whole = _copy(state.to_dict(job))
     while state.epoch < job.recipe.epochs:
         try:
-            row = {"loss": _train_epoch(job, state, windows, engine), **_held_scores(job, state.model, held, engine)}
+            row = {**train_epoch(job, state, clips, engine), **_held_scores(job, state.kept, held, engine)}
             _refuse_diverged(job, state.epoch + 1, row)
             state.seconds = before + time.monotonic() - started
             board = board or _open_board(job, state, stack)
@@ -249,7 +189,7 @@ def _train_epochs(
             break
 
 
-def _open_board(job: FoldJob, state: _State, stack: contextlib.ExitStack) -> Any:
+def _open_board(job: FoldJob, state: State, stack: contextlib.ExitStack) -> Any:
     """Open the board for the first epoch that is written; where it is epoch 1, clear the fold first."""
     from torch.utils.tensorboard import SummaryWriter
 
@@ -276,50 +216,7 @@ def _copy(value: Any) -> Any:
     return value
 
 
-def _train_epoch(job: FoldJob, state: _State, windows: WindowDataset, engine: Engine) -> float:
-    """Train one epoch: as many mixed windows as the training folds hold; return the mean loss."""
-    recipe, seed = job.recipe, _epoch_seed(job, state.epoch + 1)
-    generator = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed + 1)  # dropout; with one seed its masks would follow the generator's draws
-    rng = np.random.default_rng(seed)
-    labels = job.labels[~job.held]
-    drawn = np.stack([balanced_draw(labels[windows.clip], len(windows), rng) for _ in range(2)])
-    n_steps = max(1, round(len(windows) / recipe.batch_size))
-    state.model.train()
-    total = torch.zeros((), device=engine.device)  # a number would wait for the device at every step
-    for pair in np.array_split(drawn, n_steps, axis=1):
-        x, y = _mixed_batch(job, state.model, windows, pair, labels, engine, generator)
-        with engine.autocast():
-            logits = state.model.scores(x)
-        loss = F.cross_entropy(logits.float(), y)
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        state.optimizer.step()
-        total += loss.detach() * len(x)
-    return float(total) / len(windows)
-
-
-def _mixed_batch(
-    job: FoldJob,
-    model: AlexNetLike,
-    windows: WindowDataset,
-    pair: NDArray[np.int64],
-    labels: NDArray[np.int64],
-    engine: Engine,
-    generator: torch.Generator,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gather two rows of windows [2, B], normalise, mix, shift, flip and erase them."""
-    recipe, n_classes = job.recipe, len(job.settings["classes"])
-    gathered, clips = windows.__getitems__(pair.ravel())
-    x = model.normalise(gathered.to(engine.device).float())
-    y = F.one_hot(torch.from_numpy(labels)[clips], n_classes).float().to(engine.device)
-    half = pair.shape[1]
-    x, y = augment.mixup(x[:half], y[:half], x[half:], y[half:], alpha=recipe.mixup_alpha, generator=generator)
-    x = augment.shift_and_flip(x, max_shift=recipe.max_shift, flip=recipe.flip, generator=generator)
-    return augment.erase(x, probability=recipe.erase_probability, generator=generator), y
-
-
-def _held_scores(job: FoldJob, model: AlexNetLike, held: WindowDataset, engine: Engine) -> dict[str, float]:
+def _held_scores(job: FoldJob, model: Network, held: Clips, engine: Engine) -> dict[str, float]:
     log_p = clip_log_probabilities(model, held, engine)
     truth, counted = job.labels[job.held], job.scored[job.held]
     truth, log_p = truth[counted], log_p[counted]
@@ -331,22 +228,18 @@ def _held_scores(job: FoldJob, model: AlexNetLike, held: WindowDataset, engine: 
     }
 
 
-def _log(job: FoldJob, state: _State, row: dict[str, float], board: Any) -> None:
-    row = {
-        "epoch": state.epoch + 1,
-        **row,
-        "learning_rate": job.recipe.learning_rate,
-        "seconds": round(state.seconds, 2),
-    }
-    for name in ("loss", "valid_loss", "map3", "accuracy", "learning_rate"):
-        board.add_scalar(name, row[name], row["epoch"])
+def _log(job: FoldJob, state: State, row: dict[str, float], board: Any) -> None:
+    row = {"epoch": state.epoch + 1, **row, "seconds": round(state.seconds, 2)}
+    for name in HISTORY_COLUMNS[1:-1]:
+        if math.isfinite(row[name]):
+            board.add_scalar(name, row[name], row["epoch"])
     path = job.folder / "history.csv"
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, HISTORY_COLUMNS, lineterminator="\n")
         if new:
             writer.writeheader()
-        writer.writerow({name: round(row[name], 6) for name in HISTORY_COLUMNS})
+        writer.writerow({name: round(row[name], 6) for name in HISTORY_COLUMNS if not math.isnan(row[name])})
 
 
 def _cut_history(folder: Path, epoch: int) -> None:
@@ -357,9 +250,9 @@ def _cut_history(folder: Path, epoch: int) -> None:
         write_atomically(path, lambda part: part.write_text("".join(lines), encoding="utf-8"))
 
 
-def _finish(job: FoldJob, state: _State, windows: WindowDataset, held: WindowDataset, engine: Engine) -> dict[str, Any]:
+def _finish(job: FoldJob, state: State, clips: Clips, held: Clips, engine: Engine) -> dict[str, Any]:
     save_last(job.folder, state.to_dict(job))
-    log_p = clip_log_probabilities(state.model, held, engine)
+    log_p = clip_log_probabilities(state.kept, held, engine)
     names = [job.reader.names[i] for i in np.flatnonzero(job.held)]
     table = pd.DataFrame(np.exp(log_p), columns=job.settings["classes"])
     table.insert(0, "fname", names)
@@ -378,17 +271,18 @@ def _finish(job: FoldJob, state: _State, windows: WindowDataset, held: WindowDat
         "map3": map3,
         "map3_se": map3_se if math.isfinite(map3_se) else None,
         "scored_clips": len(ap),
-        "training_clips": int((~job.held).sum()),
-        "training_windows": len(windows),
+        "training_clips": len(job.trained),
+        "training_windows": len(clips),
         "prior": job.prior,
-        "mean_db": float(state.model.normalise.mean),
-        "std_db": float(state.model.normalise.std),
+        "mean_db": float(state.kept.normalise.mean),
+        "std_db": float(state.kept.normalise.std),
         "precision": engine.precision,
         "seconds": round(state.seconds, 2),
+        "waited_seconds": round(state.waited, 3),
         "versions": {"torch": torch.__version__, "numpy": np.__version__},
     }
-    save_checkpoint(job.folder, state.model, info)
-    return summarise(job.folder, {**info, "model": state.model.settings})
+    save_checkpoint(job.folder, state.kept, info)
+    return summarise(job.folder, {**info, "model": state.kept.settings})
 
 
 def summarise(folder: Path, info: dict[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,7 @@ given, so that its file holds everything between the store and the scores. B: ba
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -16,18 +15,19 @@ from torch import Tensor, nn
 
 from cache.errors import InputError
 
-Normalisation = Literal["samplewise", "featurewise"]
+Normalisation = Literal["samplewise", "featurewise", "peakwise"]
 
 
 class Normalise(nn.Module):
     """Bring dB values to about zero mean and unit spread.
 
     ``samplewise``: each window by its own mean and (standard deviation + 1); ``featurewise``: all by the mean and
-    standard deviation of the training windows, which ``fit`` sets.
+    standard deviation of the training windows, which ``fit`` sets; ``peakwise``: each window relative to its loudest
+    value, whatever the level of the recording, then as ``featurewise``.
 
     Parameters
     ----------
-    kind : "samplewise" or "featurewise"
+    kind : "samplewise", "featurewise" or "peakwise"
     """
 
     mean: Tensor
@@ -35,21 +35,23 @@ class Normalise(nn.Module):
 
     def __init__(self, kind: Normalisation) -> None:
         super().__init__()
-        if kind not in ("samplewise", "featurewise"):
-            message = f"normalisation must be samplewise or featurewise; got {kind!r}"
+        if kind not in get_args(Normalisation):
+            message = f"normalisation must be one of {', '.join(get_args(Normalisation))}; got {kind!r}"
             raise InputError(message)
         self.kind = kind
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("std", torch.ones(()))
 
     def fit(self, mean: float, std: float) -> None:
-        """Set the training windows' mean and standard deviation, in dB."""
+        """Set the training windows' mean and standard deviation, in dB; for ``peakwise`` below the loudest value."""
         self.mean.fill_(mean)
         self.std.fill_(std if std > 0 else 1.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, M] dB → [B, T, M]."""
-        if self.kind == "featurewise":
+        if self.kind == "peakwise":
+            x = x - x.amax(dim=(1, 2), keepdim=True)
+        if self.kind != "samplewise":
             return (x - self.mean) / self.std
         x = x - x.mean(dim=(1, 2), keepdim=True)
         # The norm over the root of the count: Tensor.std takes ten times as long on a CPU.
@@ -156,23 +158,3 @@ class AlexNetLike(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Windows in dB [B, T, M] → logits [B, K]."""
         return self.scores(self.normalise(x))
-
-    @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
-        """Build the network that ``settings`` describes, untrained.
-
-        Raises
-        ------
-        InputError
-            If the settings are not those of a known network.
-        """
-        values = dict(settings)
-        name = values.pop("network", None)
-        if name != "alexnet-like":
-            message = f"network must be alexnet-like; got {name!r}"
-            raise InputError(message)
-        try:
-            return cls(**values)
-        except TypeError as error:
-            message = f"model settings are incomplete: {error}"
-            raise InputError(message) from error

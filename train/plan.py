@@ -21,7 +21,8 @@ from cache.errors import CorpusError, InputError
 from featurize.modes import FeatureMode, completed, difference
 from train.checkpoint import load_last, read_info
 from train.folds import assign_folds
-from train.loop import FoldJob, summarise
+from train.job import FoldJob
+from train.loop import summarise
 from train.recipe import Recipe
 
 _RESERVED = ("fname", "label")  # columns of oof.csv and of a submission
@@ -180,6 +181,8 @@ def _job(
         folder=request.folder / mode.name / f"fold-{fold}",
         reader=reader,
         labels=labels,
+        targets=labels,
+        verified=table["manually_verified"].fillna(value=True).to_numpy(bool),
         held=held,
         scored=verified if (verified & held).any() else np.ones(len(reader), bool),
         recipe=request.recipe,

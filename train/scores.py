@@ -10,21 +10,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from train.dataset import WindowDataset
+from train.dataset import Clips
 from train.device import Engine
-from train.models import AlexNetLike
+from train.networks import Network
 
 _BATCH = 64
 
 
-def clip_log_probabilities(model: AlexNetLike, dataset: WindowDataset, engine: Engine) -> NDArray[np.float64]:
+def clip_log_probabilities(model: Network, dataset: Clips, engine: Engine) -> NDArray[np.float64]:
     """Return each clip's log-probabilities.
 
     Parameters
     ----------
-    model : AlexNetLike
+    model : Network
         On the engine's device; its training state is kept.
-    dataset : WindowDataset
+    dataset : Clips
 
     Returns
     -------

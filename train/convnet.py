@@ -1,0 +1,87 @@
+"""The network of the recipe "best": fully convolutional, for spectrograms of any length and any number of bands."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from train.models import Normalisation, Normalise
+
+CHANNELS = (32, 64, 128, 256)
+
+
+class ConvNet(nn.Module):
+    """Convolutions over time and frequency, pooled to one vector by mean and maximum over time.
+
+    Five by five with stride 2, then three by three; each followed by pooling, batch normalisation and ReLU, in this
+    order: on a quarter of the values, normalisation and ReLU take a quarter of the time. Pooling over time is the sum
+    of mean and maximum (Kong et al., 2020, "PANNs", arXiv:1912.10211, section II-A): the mean tells lasting sounds,
+    the maximum short ones. Frequencies are averaged before that.
+
+    The logarithm of ``prior`` is added to the scores in ``forward``, and not in ``scores``, which training uses:
+    training draws classes in equal shares, and clips to be tagged come as the prior says.
+
+    Parameters
+    ----------
+    n_mels : int > 0
+    n_classes : int > 0
+    normalisation : "samplewise", "featurewise" or "peakwise"
+    channels : sequence of int
+    dropout : float in [0, 1)
+        Share of the pooled values that training leaves out.
+    """
+
+    log_prior: Tensor
+
+    def __init__(
+        self,
+        *,
+        n_mels: int,
+        n_classes: int,
+        normalisation: Normalisation,
+        channels: Sequence[int] = CHANNELS,
+        dropout: float = 0.3,
+    ) -> None:
+        super().__init__()
+        self.settings: dict[str, Any] = {
+            "network": "fully-convolutional",
+            "n_mels": n_mels,
+            "n_classes": n_classes,
+            "normalisation": normalisation,
+            "channels": list(channels),
+            "dropout": dropout,
+        }
+        self.normalise = Normalise(normalisation)
+        self.register_buffer("log_prior", torch.zeros(n_classes))
+        # Shapes for LH (M, T) = (128, 201) and four stages: (B, 32, 32, 51), (B, 64, 16, 26), (B, 128, 8, 13) and
+        # (B, 256, 8, 13).
+        sizes = (1, *channels)
+        self.features = nn.Sequential(
+            *(_stage(sizes[i], sizes[i + 1], first=i == 0, pooled=i < len(channels) - 1) for i in range(len(channels)))
+        )
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels[-1], n_classes))
+
+    def set_prior(self, prior: Tensor) -> None:
+        """Set the shares of the classes [K] in what is going to be scored."""
+        self.log_prior.copy_(prior.clamp_min(1e-9).log())
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Normalised spectrograms [B, T, M] → logits [B, K]."""
+        image = x.transpose(1, 2).unsqueeze(1)  # (B, 1, M, T)
+        hidden = self.features(image.contiguous(memory_format=torch.channels_last)).mean(dim=2)  # (B, C, T')
+        hidden = self.head[0](hidden.mean(dim=2) + hidden.amax(dim=2))
+        # Logits of bfloat16 would tie, and ties decide ranks: the last product is float32 always.
+        with torch.autocast(hidden.device.type, enabled=False):
+            return self.head[1](hidden.float())  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Spectrograms in dB [B, T, M] → logits [B, K]."""
+        return self.scores(self.normalise(x)) + self.log_prior
+
+
+def _stage(n_in: int, n_out: int, *, first: bool, pooled: bool) -> nn.Sequential:
+    convolution = nn.Conv2d(n_in, n_out, 5 if first else 3, 2 if first else 1, 2 if first else 1, bias=False)
+    # Rounded up, so that something is left of the smallest spectrogram.
+    pooling = [nn.MaxPool2d(2, ceil_mode=True)] if pooled else []
+    return nn.Sequential(convolution, *pooling, nn.BatchNorm2d(n_out), nn.ReLU())
