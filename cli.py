@@ -78,6 +78,9 @@ class Commands(click.Group):
         raise Failure(message, code)
 
 
+RECIPE_NAMES = ("best", "notebook")  # of train.recipe, which would bring torch into cli --help
+
+
 def _show_error(ctx: click.Context, message: str, code: int) -> None:
     """Print the error as the one JSON object, where that is asked for."""
     if ctx.meta.get(_JSON):
@@ -510,11 +513,12 @@ def demo(directory: Path, clips: int, epochs: int, seed: int, jobs: int | None, 
     settings: dict[str, Any] = {
         "store": directory / "features",
         "runs": directory / "runs",
-        "run_name": f"notebook-{epochs}-epochs",
+        "run_name": f"best-{epochs}-epochs",
         "jobs": jobs,
         "backend": "loky",
         "scheduler": None,
-        "recipe": "notebook",
+        "recipe": "best",
+        "label_noise": None,
         "epochs": epochs,
         "fold": "0",
         "folds": 5,
@@ -757,7 +761,16 @@ def _featurize_text(reports: "dict[str, ModeReport]", seconds: float) -> str:
     help="Number of folds, where the corpus brings none.",
 )
 @option(
-    "--recipe", type=click.Choice(["notebook"]), default="notebook", show_default=True, help="Settings of training."
+    "--recipe",
+    type=click.Choice(RECIPE_NAMES),
+    default="best",
+    show_default=True,
+    help="Network and settings of training.",
+)
+@option(
+    "--label-noise",
+    type=click.Choice(["on", "off"]),
+    help="Reckon with wrong labels among those that nobody verified.  [default: the recipe's, on for best]",
 )
 @option("--epochs", type=click.IntRange(min=1), help="Epochs.  [default: the recipe's]")
 @option(
@@ -814,6 +827,8 @@ def _run_request(clips: "pd.DataFrame", settings: dict[str, Any]) -> "RunRequest
 
     recipe = RECIPES[settings["recipe"]]
     recipe = dataclasses.replace(recipe, epochs=settings["epochs"] or recipe.epochs)
+    if settings["label_noise"]:
+        recipe = recipe.with_label_noise(settings["label_noise"] == "on")
     name = recipe.name if settings["run_name"] is None else settings["run_name"]
     check_run_name(name)
     pick_engine(settings["device"])

@@ -315,7 +315,7 @@ class TestTrainPredictEvaluate:
         for row in report["runs"]:
             assert {"mode", "model", "fold", "path", "map3", "epochs", "seconds", "clips_per_second"} <= set(row)
             fold = Path(row["path"])
-            assert fold == folder / "runs" / "notebook" / row["mode"] / f"fold-{row['fold']}"
+            assert fold == folder / "runs" / "best" / row["mode"] / f"fold-{row['fold']}"
             assert {"model.safetensors", "model.json", "history.csv", "oof.csv"} <= {
                 path.name for path in fold.iterdir()
             }
@@ -379,7 +379,7 @@ class TestTrainPredictEvaluate:
     def test_the_lines_of_the_card(self, corpus):
         run("featurize", "--mode", "lh", "--jobs", 1)
         run("train", "--fold", 3, "--epochs", 1)
-        assert [str(path) for path in Path("runs").glob("*/*")] == ["runs/notebook/lh"]
+        assert [str(path) for path in Path("runs").glob("*/*")] == ["runs/best/lh"]
         run("predict")
         assert len(pd.read_csv("submission.csv")) == 6
 
@@ -389,13 +389,13 @@ class TestTrainPredictEvaluate:
     def test_several_runs_must_be_told_apart(self, trained, shared_corpus, tmp_path):
         folder, _, _ = trained
         for name in ("a", "b"):
-            shutil.copytree(folder / "runs" / "notebook", tmp_path / "runs" / name)
+            shutil.copytree(folder / "runs" / "best", tmp_path / "runs" / name)
         assert "choose one with --run: a, b" in run("predict", shared_corpus, exit_code=1).stderr
 
     def test_a_tampered_checkpoint_ends_with_4(self, trained, shared_corpus, tmp_path):
         folder, _, _ = trained
         shutil.copytree(folder / "runs", tmp_path / "runs")
-        path = tmp_path / "runs" / "notebook" / "lh" / "fold-0" / "model.safetensors"
+        path = tmp_path / "runs" / "best" / "lh" / "fold-0" / "model.safetensors"
         data = bytearray(path.read_bytes())
         data[-1] ^= 1
         path.write_bytes(data)
@@ -432,7 +432,7 @@ class TestTrainPredictEvaluate:
         run(*args, "--device", "abacus", exit_code=1)
         monkeypatch.setitem(sys.modules, "ray", None)
         run(*args, "--backend", "ray", exit_code=1)
-        assert len(list(tmp_path.glob("runs/notebook/*/fold-*/model.json"))) == 4
+        assert len(list(tmp_path.glob("runs/best/*/fold-*/model.json"))) == 4
 
     def test_outputs_are_checked_before_anything_is_computed(self, trained, shared_corpus, tmp_path):
         _, places, _ = trained
@@ -595,7 +595,7 @@ class TestInterruption:
 
     def test_train_keeps_the_last_epoch_and_resumes(self, corpus, tmp_path):
         run("featurize", "--mode", "x", "--jobs", 1)
-        history = tmp_path / "runs" / "notebook" / "x" / "fold-0" / "history.csv"
+        history = tmp_path / "runs" / "best" / "x" / "fold-0" / "history.csv"
 
         def some_epochs():
             return history.exists() and history.read_text().count("\n") > 2

@@ -4,6 +4,7 @@ import json
 import pytest
 import torch
 
+import cli
 from cache.errors import InputError
 from train.networks import build_network
 from train.recipe import RECIPES, Recipe
@@ -36,6 +37,19 @@ def test_the_notebooks_values() -> None:
         "unverified_weight": 1.0,
     }
     assert all(name == recipe.name for name, recipe in RECIPES.items())
+
+
+def test_the_command_offers_all_recipes() -> None:
+    assert sorted(cli.RECIPE_NAMES) == sorted(RECIPES)
+
+
+def test_label_noise_is_reckoned_with_or_not() -> None:
+    best, notebook = RECIPES["best"], RECIPES["notebook"]
+    assert best.with_label_noise(True) == best
+    assert notebook.with_label_noise(False) == notebook
+    assert best.with_label_noise(False).unverified_weight == 1.0
+    assert notebook.with_label_noise(True).unverified_weight == best.unverified_weight < 1.0
+    assert notebook.with_label_noise(True).network == notebook.network
 
 
 def test_settings_survive_json() -> None:

@@ -12,7 +12,7 @@
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 from cache.errors import InputError
 from train.models import Normalisation
@@ -125,6 +125,11 @@ class Recipe:
         """Return the settings as JSON-able values."""
         return dataclasses.asdict(self)
 
+    def with_label_noise(self, reckoned: bool) -> Self:
+        """Return the recipe with all that reckons with wrong labels, as "best" has it, or with none of it."""
+        source = RECIPES["best" if reckoned else "notebook"]
+        return dataclasses.replace(self, **{field: getattr(source, field) for field in _LABEL_NOISE})
+
     def network_settings(self, *, n_mels: int, n_frames: int, n_classes: int, head_only: bool) -> dict[str, Any]:
         """Return what ``train.networks.build_network`` takes.
 
@@ -156,6 +161,7 @@ _SHARES = (
     "mask_frames",
     "unverified_weight",
 )
+_LABEL_NOISE = ("unverified_weight",)
 _CHOICES = {
     "network": NETWORKS,
     "normalisation": (*get_args(Normalisation), "by-mode"),
@@ -184,5 +190,6 @@ RECIPES = {
         whole_clips=True,
         shortest_crop=0.3,
         restore_prior=True,
+        unverified_weight=0.6,
     ),
 }
