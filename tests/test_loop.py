@@ -16,13 +16,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from cache.errors import IntegrityError
 from featurize.modes import FeatureMode
 from infer.evaluate import evaluate
-from train import augment, batches, loop
+from train import augment, batches, epoch, loop
 from train.checkpoint import load_checkpoint, load_last, save_last
 from train.dataset import WindowDataset
 from train.history import read_progress
 from train.job import FoldJob
 from train.loop import HISTORY_COLUMNS, DivergedError, train_fold
 from train.models import AlexNetLike
+from train.recipe import RECIPES
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +33,9 @@ def _float32(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def job_of(folder: Path, mode: FeatureMode = HEAD, **changes: Any) -> FoldJob:
     return jobs_of(folder, mode=mode, recipe=dataclasses.replace(QUICK, **changes), folds=[0])[0]
+
+
+QUICK_BEST = {**RECIPES["best"].to_dict(), "name": "quick", "epochs": 14, "batch_size": 6}
 
 
 def history(job: FoldJob) -> list[dict[str, float]]:
@@ -116,6 +120,74 @@ def test_whole_clips_are_learned_from_their_windows(tmp_path: Path) -> None:
     assert model.normalise.kind == "featurewise"
     assert float(model.normalise.mean) == pytest.approx(mean, abs=1e-4)
     assert float(model.normalise.std) == pytest.approx(np.sqrt(square - mean**2), abs=1e-4)
+
+
+@pytest.mark.parametrize("mode", [HEAD, LONG], ids=["head", "long"])
+def test_the_best_recipe_learns_too(tmp_path: Path, mode: FeatureMode) -> None:
+    job = job_of(tmp_path, mode, **QUICK_BEST)
+    result = train_fold(job)
+    assert result["map3"] == 1.0
+    assert result["model"] == "fully-convolutional"
+    rows = history(job)
+    assert rows[-1]["learning_rate"] < 0.1 * max(row["learning_rate"] for row in rows)
+    checkpoint = load_checkpoint(job.folder)
+    assert torch.allclose(checkpoint.model.log_prior.exp(), torch.tensor(job.prior))
+    assert checkpoint.info["training_windows"] == 12
+    assert 0 < checkpoint.info["waited_seconds"] < checkpoint.info["seconds"]
+
+
+def test_the_averaged_weights_are_scored_and_kept(tmp_path: Path) -> None:
+    job = job_of(tmp_path, **{**QUICK_BEST, "epochs": 3})
+    train_fold(job)
+    last = load_last(job.folder)
+    assert last is not None
+    kept = load_checkpoint(job.folder).model.state_dict()
+    assert all(torch.equal(kept[name], last["average"][f"module.{name}"]) for name in kept)
+    assert not torch.equal(kept["head.1.weight"], last["model"]["head.1.weight"])
+
+
+def test_the_last_epochs_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    draw = epoch.draw_batches
+
+    def spy(*args: Any, **settings: Any) -> Any:
+        for batch in draw(*args, **settings):
+            sizes.append(len(batch.clips))
+            yield batch
+
+    monkeypatch.setattr(epoch, "draw_batches", spy)
+    train_fold(job_of(tmp_path, **{**QUICK_BEST, "epochs": 4, "unmixed_share": 0.5}))
+    assert sizes == [2, 2, 2, 2, 1, 1, 1, 1]  # two steps an epoch
+
+
+def test_losses_are_told_apart_by_the_labels_origin(learned: tuple[FoldJob, dict[str, Any]]) -> None:
+    rows = history(learned[0])
+    for row in rows:
+        low, high = sorted((row["loss_verified"], row["loss_unverified"]))
+        assert low < row["loss"] < high
+
+
+def test_unverified_labels_can_be_left_to_count_for_nothing(tmp_path: Path) -> None:
+    """Wrong labels of weight 0 do not move the network away from the right ones."""
+    job = job_of(tmp_path, **{**QUICK_BEST, "unverified_weight": 0.0, "unmixed_share": 1.0})
+    wrong = np.where(job.verified, job.targets, (job.targets + 1) % 3)
+    train_fold(dataclasses.replace(job, targets=wrong))
+    rows = history(job)
+    assert rows[-1]["loss_verified"] < 0.2
+    assert rows[-1]["loss_unverified"] > 2
+    assert rows[-1]["map3"] == 1.0
+
+
+def test_clips_that_are_left_out_are_never_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = job_of(tmp_path, **{**QUICK_BEST, "epochs": 2})
+    left_out = np.flatnonzero(~job.held)[[0, 5]]
+    targets = job.targets.copy()
+    targets[left_out] = -1
+    job = dataclasses.replace(job, targets=targets)
+    assert not set(left_out) & set(job.trained)
+    assert len(job.trained) == 10
+    train_fold(job)
+    assert load_checkpoint(job.folder).info["training_clips"] == 10
 
 
 def test_the_history_has_a_line_an_epoch(learned: tuple[FoldJob, dict[str, Any]]) -> None:
@@ -233,14 +305,24 @@ def test_erasing_comes_after_normalisation(tmp_path: Path, monkeypatch: pytest.M
 # --- stopping and going on -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", [HEAD, LONG], ids=["samplewise", "featurewise"])
-def test_a_fold_that_is_stopped_and_resumed_equals_an_undisturbed_one(tmp_path: Path, mode: FeatureMode) -> None:
-    undisturbed = job_of(tmp_path / "a", mode, epochs=3)
+RESUMED = {
+    "samplewise": (HEAD, {}),
+    "featurewise": (LONG, {}),
+    "best": (HEAD, QUICK_BEST),
+    "best, whole clips": (LONG, QUICK_BEST),
+}
+
+
+@pytest.mark.parametrize(("mode", "changes"), RESUMED.values(), ids=RESUMED)
+def test_a_fold_that_is_stopped_and_resumed_equals_an_undisturbed_one(
+    tmp_path: Path, mode: FeatureMode, changes: dict[str, Any]
+) -> None:
+    undisturbed = job_of(tmp_path / "a", mode, **{**changes, "epochs": 3})
     train_fold(undisturbed)
-    job = job_of(tmp_path / "b", mode, epochs=3)
-    for epoch in (1, 2):
+    job = job_of(tmp_path / "b", mode, **{**changes, "epochs": 3})
+    for done in (1, 2):
         result = train_fold(dataclasses.replace(job, seconds_limit=1e-9))  # one epoch a call
-        assert result["epochs"] == epoch
+        assert result["epochs"] == done
     train_fold(job)
     assert_equal_folds(undisturbed, job)
 
