@@ -56,7 +56,7 @@ def test_labels_that_do_not_count_give_no_gradient() -> None:
 
 
 def test_means_are_kept_apart_by_origin() -> None:
-    counted = LossByOrigin(torch.device("cpu"))
+    counted = LossByOrigin(K, torch.device("cpu"))
     for batch in (PLAIN, MIXED):
         counted.add(cross_entropy(LOGITS, batch), batch)
     losses = torch.cat([cross_entropy(LOGITS, batch).ravel() for batch in (PLAIN, MIXED)]).numpy()
@@ -69,9 +69,20 @@ def test_means_are_kept_apart_by_origin() -> None:
 
 
 def test_an_origin_without_labels_has_no_mean() -> None:
-    counted = LossByOrigin(torch.device("cpu"))
+    counted = LossByOrigin(K, torch.device("cpu"))
     all_verified = Targets(PLAIN.classes, PLAIN.shares, torch.ones(1, 6, dtype=torch.bool))
     counted.add(cross_entropy(LOGITS, all_verified), all_verified)
     means = counted.means()
     assert math.isnan(means["loss_unverified"])
     assert means["loss"] == means["loss_verified"]
+
+
+def test_classes_whose_loss_is_no_number_are_named() -> None:
+    counted = LossByOrigin(K, torch.device("cpu"))
+    assert counted.broken_classes() == []
+    logits = LOGITS.clone()
+    logits[2] = float("nan")  # a clip of class 2, mixed with one of class 3
+    counted.add(cross_entropy(logits, MIXED), MIXED)
+    assert counted.broken_classes() == [2, 3]
+    counted.add(cross_entropy(torch.full_like(LOGITS, float("nan")), MIXED), MIXED)
+    assert counted.broken_classes() == [2, 3]  # where it began

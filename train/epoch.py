@@ -1,7 +1,8 @@
 """One epoch of a fold: batches in, weights moved, losses out."""
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from cache.errors import EarmarkError
 from train import augment
 from train.batches import Batch, count_steps, draw_batches
 from train.dataset import Clips
@@ -18,6 +20,12 @@ from train.job import FoldJob
 from train.losses import LossByOrigin, Targets, cross_entropy, weighted_mean
 from train.networks import Network
 from train.optimizer import learning_rate
+
+WHAT_NEXT = "try another --seed under another --run NAME"
+
+
+class DivergedError(EarmarkError):
+    """The loss of a fold is not a number any more."""
 
 
 @dataclass
@@ -77,6 +85,11 @@ def train_epoch(job: FoldJob, state: State, clips: Clips, engine: Engine) -> dic
     -------
     dict
         loss, loss_verified, loss_unverified: means over the epoch; learning_rate: of its last step.
+
+    Raises
+    ------
+    DivergedError
+        If the loss is not a number any more.
     """
     recipe, seed = job.recipe, job.seed_of(state.epoch + 1)
     generator = torch.Generator().manual_seed(seed)
@@ -84,14 +97,27 @@ def train_epoch(job: FoldJob, state: State, clips: Clips, engine: Engine) -> dic
     mixed = recipe.mixup_alpha > 0 and state.epoch < recipe.epochs * (1 - recipe.unmixed_share)
     frames, n_steps = job.settings["window_frames"], count_steps(clips, recipe)
     batches = draw_batches(clips, job.targets[job.trained], recipe, window_frames=frames, mixed=mixed, seed=seed)
-    losses = LossByOrigin(engine.device)
+    losses = LossByOrigin(len(job.settings["classes"]), engine.device)
     state.model.train()
     for step, batch in enumerate(_timed(batches, state), state.epoch * n_steps):
         rate = learning_rate(recipe, step / (recipe.epochs * n_steps))
         for group in state.optimizer.param_groups:
             group["lr"] = rate
         _step(job, state, batch, losses, engine, generator)
-    return {**losses.means(), "learning_rate": rate}
+    means = losses.means()
+    if not math.isfinite(means["loss"]):
+        raise _diverged(job, state.epoch + 1, means["loss"], losses.broken_classes(), rate)
+    return {**means, "learning_rate": rate}
+
+
+def _diverged(job: FoldJob, epoch: int, loss: float, broken: Sequence[int], rate: float) -> DivergedError:
+    classes = job.settings["classes"]
+    whose = "every class" if len(broken) == len(classes) else ", ".join(classes[number] for number in broken[:5])
+    message = (
+        f"{job.title} diverged in epoch {epoch}: its loss is {loss} for clips of {whose}, at a learning rate of "
+        f"{rate:.2g}; {WHAT_NEXT}"
+    )
+    return DivergedError(message)
 
 
 def _timed(batches: Iterator[Batch], state: State) -> Iterator[Batch]:

@@ -28,13 +28,13 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from cache.errors import EarmarkError, IntegrityError
+from cache.errors import IntegrityError
 from cache.outfile import write_atomically
 from train.checkpoint import load_last, save_checkpoint, save_last
 from train.convnet import ConvNet
 from train.dataset import Clips, open_clips
 from train.device import Engine, pick_engine
-from train.epoch import State, train_epoch
+from train.epoch import WHAT_NEXT, DivergedError, State, train_epoch
 from train.job import FoldJob
 from train.metrics import average_precision_at_3, mean_and_error, top_classes
 from train.networks import Network, build_network
@@ -53,10 +53,6 @@ HISTORY_COLUMNS = (
     "learning_rate",
     "seconds",
 )
-
-
-class DivergedError(EarmarkError):
-    """The loss of a fold is not a number any more."""
 
 
 def train_fold(job: FoldJob) -> dict[str, Any]:
@@ -169,7 +165,8 @@ def _train_epochs(
     while state.epoch < job.recipe.epochs:
         try:
             row = {**train_epoch(job, state, clips, engine), **_held_scores(job, state.kept, held, engine)}
-            _refuse_diverged(job, state.epoch + 1, row)
+            if not math.isfinite(row["valid_loss"]):
+                raise _diverged(job, state.epoch + 1, row["valid_loss"])
             state.seconds = before + time.monotonic() - started
             board = board or _open_board(job, state, stack)
             _log(job, state, row, board)
@@ -198,14 +195,9 @@ def _open_board(job: FoldJob, state: State, stack: contextlib.ExitStack) -> Any:
     return stack.enter_context(SummaryWriter(str(job.folder), purge_step=state.epoch + 1))
 
 
-def _refuse_diverged(job: FoldJob, epoch: int, row: dict[str, float]) -> None:
-    for name in ("loss", "valid_loss"):
-        if not math.isfinite(row[name]):
-            message = (
-                f"{job.title} diverged in epoch {epoch}: its {name} is {row[name]}; "
-                "try another --seed under another --run NAME"
-            )
-            raise DivergedError(message)
+def _diverged(job: FoldJob, epoch: int, loss: float) -> DivergedError:
+    message = f"{job.title} diverged in epoch {epoch}: the held fold's loss is {loss}; {WHAT_NEXT}"
+    return DivergedError(message)
 
 
 def _copy(value: Any) -> Any:

@@ -58,19 +58,26 @@ def weighted_mean(losses: Tensor, targets: Targets, *, unverified_weight: float)
 
 
 class LossByOrigin:
-    """Running mean losses of verified and of unverified labels.
+    """Running mean losses of verified and of unverified labels, and the classes where they stopped being numbers.
 
     Sums stay on the device: a number would make each step wait for it.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, n_classes: int, device: torch.device) -> None:
         self._sums = torch.zeros(2, 2, device=device)
+        self._broken = torch.zeros(n_classes, device=device)
 
     def add(self, losses: Tensor, targets: Targets) -> None:
         """Count a batch's losses [P, B]."""
         for row, chosen in zip(self._sums, (targets.verified, ~targets.verified), strict=True):
             shares = targets.shares * chosen
             row += torch.stack([(losses.detach() * shares).sum(), shares.sum()])
+        broken = (targets.classes * ~losses.detach().isfinite()[:, :, None]).sum(dim=(0, 1))
+        self._broken = torch.where(self._broken.any(), self._broken, broken)
+
+    def broken_classes(self) -> list[int]:
+        """Return the classes in the first batch of which a loss was not a number: after it, all are."""
+        return self._broken.nonzero().ravel().tolist()
 
     def means(self) -> dict[str, float]:
         """Return ``loss``, ``loss_verified`` and ``loss_unverified``; NaN for an origin that no label has."""
