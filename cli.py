@@ -291,7 +291,7 @@ def mode_name_option(function: Function) -> Function:
 
 
 def _modes(text: str, callback: Callable[..., Any]) -> Callable[[Function], Function]:
-    return option("--mode", "modes", multiple=True, metavar="lh|x|log|all|NAME", callback=callback, help=text)
+    return option("--mode", "modes", multiple=True, metavar="lh|x|log|dcase|all|NAME", callback=callback, help=text)
 
 
 def _find_modes(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> "tuple[FeatureMode, ...]":
@@ -1397,10 +1397,11 @@ def cache_unpack(file: Path, store: Path, wait: bool, as_json: bool) -> None:
 @option("--force", is_flag=True, help="Replace the file if it is there.")
 @common
 def cache_show(clip: str, modes: tuple[str, ...], store: Path, out: Path | None, force: bool, as_json: bool) -> None:
-    """Write a picture of a clip's spectrograms as they are stored: time in s, frequency in Hz, power in dB.
+    """Write a picture of a clip's spectrograms as they are stored: time in s, frequency in Hz, power in dB (dcase: ln).
 
     CLIP is its name in the clip table, such as dog-01.wav. Time begins with the first stored frame: leading silence was
-    trimmed, and clips shorter than a window are padded on both sides. Without --mode: all modes that have the clip.
+    trimmed (dcase: not), and clips shorter than a window are padded on both sides. Without --mode: all modes that have
+    the clip.
 
     \b
     Example:

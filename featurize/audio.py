@@ -193,7 +193,7 @@ _AMIN = 1e-10  # librosa's floor of a power
 _DOUBT_DB = 1e-3
 
 
-def trim(samples: Samples, *, trim_db: float) -> Samples:
+def trim(samples: Samples, *, trim_db: float | None) -> Samples:
     """Cut leading and trailing silence, sample for sample as ``librosa.effects.trim`` does.
 
     Frame energies come from sums over blocks of 512 samples, which the overlapping frames of 2048 share. Where the
@@ -203,14 +203,16 @@ def trim(samples: Samples, *, trim_db: float) -> Samples:
     ----------
     samples : ndarray [shape=(n,), float32]
         n > 0.
-    trim_db : float > 0
-        Frames this far below the loudest are silent.
+    trim_db : float > 0, optional
+        Frames this far below the loudest are silent; None cuts nothing.
 
     Returns
     -------
     ndarray [shape=(m,), float32]
         A view of ``samples``.
     """
+    if trim_db is None:
+        return samples
     level_db = _frame_levels_db(samples)
     surely = np.flatnonzero(level_db > -trim_db + _DOUBT_DB)
     perhaps = np.flatnonzero(level_db > -trim_db - _DOUBT_DB)

@@ -22,7 +22,7 @@ from cache import IndexRow, StoreIndex, scan_index
 from cache.errors import IntegrityError, NotFoundError
 from cache.plan import decide
 from cache.table import read_table
-from featurize.modes import FeatureMode, completed
+from featurize.modes import QUANTITIES, FeatureMode, completed
 from featurize.notes import NAMED, OtherFolder, other_folders, some
 from featurize.sources import Progress, Source, header_seconds, look_at_all
 
@@ -264,12 +264,21 @@ def describe_settings(settings: Mapping[str, Any]) -> str:
     try:
         rate = settings["sample_rate_hz"]
         window = f"{'first' if settings['head_only'] else 'windows of'} {settings['window_seconds']:g} s"
-        bands = {"mel": "mels", "log": "log-spaced bands"}[completed(settings)["scale"]]
+        whole = completed(settings)
+        bands = {"mel": "mels", "htk": "HTK mels", "log": "log-spaced bands"}[whole["scale"]]
+        frame = whole["win_samples"] or settings["n_fft"]
         return (
             f"{rate / 1000:g} kHz, {settings['n_mels']} {bands} from {settings['fmin_hz']:g} Hz to "
-            f"{settings['fmax_hz'] / 1000:g} kHz, frames of {settings['n_fft'] / rate * 1000:.3g} ms every "
-            f"{settings['hop_samples'] / rate * 1000:.3g} ms, {window}, trimmed {settings['trim_db']:g} dB below the "
-            f"loudest, range {settings['top_db']:g} dB, {settings['dtype']}, front-end {settings['front_end']}"
+            f"{settings['fmax_hz'] / 1000:g} kHz, frames of {frame / rate * 1000:.3g} ms every "
+            f"{settings['hop_samples'] / rate * 1000:.3g} ms, {window}, {_describe_level(whole)}, "
+            f"{settings['dtype']}, front-end {settings['front_end']}"
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return ", ".join(f"{name} {value}" for name, value in settings.items()) or "settings unknown"
+
+
+def _describe_level(settings: Mapping[str, Any]) -> str:
+    trimmed = "untrimmed" if settings["trim_db"] is None else f"trimmed {settings['trim_db']:g} dB below the loudest"
+    if settings["log_offset"] is not None:
+        return f"{trimmed}, ln({QUANTITIES[settings['power']]} + {settings['log_offset']:g})"
+    return trimmed if settings["top_db"] is None else f"{trimmed}, range {settings['top_db']:g} dB"

@@ -4,7 +4,8 @@ Conventions
 -----------
 Frames are time-major, ``[n_frames, n_mels]``, float32, in dB relative to a power of 1. The numbers are librosa's
 (``melspectrogram`` of the trimmed and padded signal, then ``power_to_db``) within 0.01 dB: Hann window, frames
-centred by zero padding, Slaney's mel scale and band areas.
+centred by zero padding, Slaney's mel scale and band areas. Where a mode has a ``log_offset``, frames are natural
+logarithms instead, and bands may sum magnitudes.
 """
 
 from collections.abc import Iterable
@@ -17,11 +18,12 @@ from numpy.typing import NDArray
 from cache.errors import InputError
 from featurize.audio import MAX_CLIP_MINUTES, QuarantineError, Recording, Samples, decode, resample, trim
 from featurize.compiling import compiled
-from featurize.melbank import band_edges, log_filters, mel_filters
+from featurize.melbank import band_edges, htk_filters, log_filters, mel_filters
 from featurize.modes import FeatureMode, resolve_modes
 from featurize.spectrum import LANES, FramePower
 
 _AMIN = 1e-10  # librosa.power_to_db's floor
+_BANKS = {"mel": mel_filters, "htk": htk_filters, "log": log_filters}
 
 Frames = NDArray[np.float32]
 
@@ -43,7 +45,7 @@ def compute(
     Returns
     -------
     dict of {str: ndarray [shape=(n_frames, n_mels), float32]}
-        Mode name → log-mel frames in dB.
+        Mode name → log-mel frames; in dB, or natural logarithms for a mode with a ``log_offset``.
 
     Raises
     ------
@@ -73,7 +75,10 @@ def log_mel(recording: Recording, mode: FeatureMode) -> Frames:
     samples = resample(recording, sample_rate_hz=mode.sample_rate_hz)
     samples = trim(samples, trim_db=mode.trim_db)
     samples, before, after = fit_window(samples, mode)
-    return power_to_db(mel_power(samples, mode, before=before, after=after), top_db=mode.top_db)
+    power = mel_power(samples, mode, before=before, after=after)
+    if mode.log_offset is not None:
+        return natural_log(power, offset=mode.log_offset)
+    return power_to_db(power, top_db=mode.top_db)
 
 
 def fit_window(samples: Samples, mode: FeatureMode) -> tuple[Samples, int, int]:
@@ -92,7 +97,7 @@ def fit_window(samples: Samples, mode: FeatureMode) -> tuple[Samples, int, int]:
 
 
 def mel_power(samples: Samples, mode: FeatureMode, *, before: int = 0, after: int = 0) -> NDArray[np.float64]:
-    """Return the mel power spectrogram of a signal, as ``librosa.feature.melspectrogram`` with its defaults.
+    """Return the mel spectrogram of a signal, as ``librosa.feature.melspectrogram`` with this mode's settings.
 
     Parameters
     ----------
@@ -104,15 +109,18 @@ def mel_power(samples: Samples, mode: FeatureMode, *, before: int = 0, after: in
     Returns
     -------
     ndarray [shape=(1 + (before + n + after) // hop_samples, n_mels), float64]
-        Power, >= 0.
+        Power, or magnitude where ``mode.power`` is 1; >= 0.
     """
-    bank, spectrum, hop = _mel_bank(mode), FramePower(mode.n_fft), mode.hop_samples
+    bank, hop = _mel_bank(mode), mode.hop_samples
+    spectrum = FramePower(mode.n_fft, mode.win_samples)
     power = np.zeros((1 + (before + len(samples) + after) // hop, mode.n_mels), np.float64)
     start = before + mode.n_fft // 2  # of the signal, seen from the first sample of frame 0
     first = max(0, (start - mode.n_fft) // hop + 1)
     stop = min(len(power), -(-(start + len(samples)) // hop))
     for frame in range(first, stop, LANES):
         block = spectrum(samples, frame * hop - start, hop)
+        if mode.power == 1:
+            np.sqrt(block, out=block)
         _sum_bands(block, *bank, power[frame : min(frame + LANES, stop)])
     return power
 
@@ -120,8 +128,7 @@ def mel_power(samples: Samples, mode: FeatureMode, *, before: int = 0, after: in
 @cache
 def _mel_bank(mode: FeatureMode) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
     """Weights [n_mels, n_bins] of the filters, and the first and one-past-last bin of each band."""
-    build = log_filters if mode.scale == "log" else mel_filters
-    weights = build(
+    weights = _BANKS[mode.scale](
         sample_rate_hz=mode.sample_rate_hz,
         n_fft=mode.n_fft,
         n_mels=mode.n_mels,
@@ -145,7 +152,7 @@ def _sum_bands(power, weights, first, stop, out):  # type: ignore[no-untyped-def
             out[frame, band] = totals[frame]
 
 
-def power_to_db(power: NDArray[np.float64], *, top_db: float) -> Frames:
+def power_to_db(power: NDArray[np.float64], *, top_db: float | None) -> Frames:
     """Return ``10 log10(max(power, 1e-10))``, raised to ``top_db`` below its maximum, as librosa's ``power_to_db``.
 
     Parameters
@@ -156,5 +163,20 @@ def power_to_db(power: NDArray[np.float64], *, top_db: float) -> Frames:
     np.maximum(power, _AMIN, out=power)
     np.log10(power, out=power)
     power *= 10.0
-    np.maximum(power, power.max() - top_db, out=power)
+    if top_db is not None:
+        np.maximum(power, power.max() - top_db, out=power)
     return power.astype(np.float32)
+
+
+def natural_log(bands: NDArray[np.float64], *, offset: float) -> Frames:
+    """Return ``ln(bands + offset)``.
+
+    Parameters
+    ----------
+    bands : ndarray [shape=(n_frames, n_mels)]
+        Magnitude or power, >= 0; overwritten.
+    offset : float > 0
+    """
+    bands += offset
+    np.log(bands, out=bands)
+    return bands.astype(np.float32)

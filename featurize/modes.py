@@ -2,10 +2,10 @@
 
 Conventions
 -----------
-A mode turns a mono signal into log-mel frames, time-major: ``[n_frames, n_mels]``, in dB. Frequencies are in Hz,
-lengths in samples at the mode's own rate. LH and X are those of the origin (daisukelab's Kaggle notebook): LH is
-the head of a clip at high resolution, X the whole clip at low resolution. LOG has a logarithmic frequency axis. One
-more mode is one more instance in ``MODES``.
+A mode turns a mono signal into log-mel frames, time-major: ``[n_frames, n_mels]``, in dB or as natural logarithms.
+Frequencies are in Hz, lengths in samples at the mode's own rate. LH and X are those of the origin (daisukelab's Kaggle
+notebook): LH is the head of a clip at high resolution, X the whole clip at low resolution. LOG has a logarithmic
+frequency axis. DCASE has the features of the competition's baseline. One more mode is one more instance in ``MODES``.
 
 No list of modes changes while the program runs. Modes that a user defines are built by :func:`read_modes` and handed
 to whatever looks modes up by name (``known``); workers and checkpoints get whole modes, never names.
@@ -26,7 +26,9 @@ FRONT_END_VERSION = 2
 """Raise it when the numbers that the front-end computes from the same settings change."""
 
 Dtype = Literal["float16", "float32"]
-Scale = Literal["mel", "log"]
+Scale = Literal["mel", "htk", "log"]
+QUANTITIES = {1: "magnitude", 2: "power"}
+"""Exponent of the spectrum's magnitude (``power``) → what it is called."""
 
 # A setting beyond these is a slip of the pen, and would fail much later with an error of memory or arithmetic.
 _MOST = {
@@ -36,7 +38,11 @@ _MOST = {
     "n_mels": 2**14,
     "window_seconds": 3_600,
 }
-_IMPLIED = {"scale": "mel"}  # settings that front-end 1 had without naming them
+# Settings that came later. At these values they are not written, so that what was stored before them keeps its
+# fingerprint and its bytes.
+_UNWRITTEN = {"win_samples": None, "power": 2, "log_offset": None}
+_IMPLIED = {"scale": "mel", **_UNWRITTEN}  # front-end 1 had the mel scale without naming it
+_OPTIONAL = ("trim_db", "top_db", "log_offset")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,17 +59,24 @@ class FeatureMode:
         Length of a frame (and of its FFT), which is even; step between frames; number of bands, whatever the scale.
     fmin_hz, fmax_hz : float
         Lower edge of the lowest band and upper edge of the highest; ``0 <= fmin_hz < fmax_hz <= sample_rate_hz / 2``.
-    scale : "mel" or "log"
-        The frequency scale on which bands are evenly spaced: Slaney's mel scale, or the logarithm, which needs a
-        ``fmin_hz`` above 0.
+    scale : "mel", "htk" or "log"
+        The frequency scale on which bands are evenly spaced: Slaney's mel scale, HTK's, or the logarithm, which needs a
+        ``fmin_hz`` above 0. Bands on the HTK scale have a peak of 1, those on the others unit area; see ``melbank``.
+    win_samples : int >= 2, at most n_fft, optional
+        Length of the Hann window, which stands in the middle of a frame, with zeros around it; None means ``n_fft``.
+    power : 1 or 2
+        What bands sum up: the magnitude of the spectrum, or its power. 1 needs a ``log_offset``.
+    log_offset : float > 0, optional
+        Frames are ``ln(band + log_offset)``; None means dB.
     window_seconds : float > 0
         Length of the window that a network sees. A shorter clip is padded with zeros on both sides to this length.
     head_only : bool
         Keep only the first window of the clip (LH) instead of the whole clip (X).
-    trim_db : float > 0
-        Leading and trailing frames this far below the loudest one are cut off.
-    top_db : float > 0
-        The spectrogram's range below its maximum; what lies lower is raised to it.
+    trim_db : float > 0, optional
+        Leading and trailing frames this far below the loudest one are cut off; None, or infinity, cuts nothing.
+    top_db : float > 0, optional
+        The spectrogram's range below its maximum; what lies lower is raised to it. None, or infinity, raises nothing,
+        and is the only choice with a ``log_offset``.
     dtype : "float16" or "float32"
         Type of the stored numbers.
 
@@ -83,8 +96,11 @@ class FeatureMode:
     window_seconds: float
     head_only: bool
     scale: Scale = "mel"
-    trim_db: float = 60.0
-    top_db: float = 80.0
+    win_samples: int | None = None
+    power: int = 2
+    log_offset: float | None = None
+    trim_db: float | None = 60.0
+    top_db: float | None = 80.0
     dtype: Dtype = "float16"
 
     def __post_init__(self) -> None:
@@ -98,12 +114,17 @@ class FeatureMode:
             if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
                 self._refuse(field, "must be a positive integer")
             self._refuse_excess(field)
-        for field in ("fmin_hz", "fmax_hz", "window_seconds", "trim_db", "top_db"):
+        for field in ("trim_db", "top_db"):
+            if getattr(self, field) == math.inf:  # the words of a TOML file, which has no null; JSON has no infinity
+                object.__setattr__(self, field, None)
+        for field in ("fmin_hz", "fmax_hz", "window_seconds", *_OPTIONAL):
             value = getattr(self, field)
+            if value is None and field in _OPTIONAL:
+                continue
             if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < float("inf"):
                 self._refuse(field, "must be a finite number, not negative")
             object.__setattr__(self, field, float(value))  # 20 and 20.0 are one setting, and have one fingerprint
-        for field in ("window_seconds", "trim_db", "top_db"):
+        for field in ("window_seconds", *_OPTIONAL):
             if getattr(self, field) == 0:
                 self._refuse(field, "must be above 0")
         self._refuse_excess("window_seconds")
@@ -113,12 +134,29 @@ class FeatureMode:
             self._refuse("window_seconds", "must hold at least one sample")
         if not self.fmin_hz < self.fmax_hz <= self.sample_rate_hz / 2:
             self._refuse("fmax_hz", f"must lie above fmin_hz ({self.fmin_hz:g}) and up to half the sample rate")
-        if self.scale not in ("mel", "log"):
-            self._refuse("scale", "must be mel or log")
+        if self.scale not in ("mel", "htk", "log"):
+            self._refuse("scale", "must be mel, htk or log")
         if self.scale == "log" and self.fmin_hz == 0:
             self._refuse("fmin_hz", "must be above 0 on a logarithmic scale")
         if self.dtype not in ("float16", "float32"):
             self._refuse("dtype", "must be float16 or float32")
+        self._check_window()
+        self._check_level()
+
+    def _check_window(self) -> None:
+        value = self.n_fft if self.win_samples is None else self.win_samples
+        if not isinstance(value, int) or isinstance(value, bool) or not 2 <= value <= self.n_fft:
+            self._refuse("win_samples", f"must be an integer from 2 to n_fft ({self.n_fft})")
+        if value == self.n_fft:  # one setting, and one fingerprint
+            object.__setattr__(self, "win_samples", None)
+
+    def _check_level(self) -> None:
+        if not isinstance(self.power, int) or isinstance(self.power, bool) or self.power not in (1, 2):
+            self._refuse("power", "must be 1 (magnitude) or 2 (power)")
+        if self.log_offset is None and self.power == 1:
+            self._refuse("power", "must be 2 where frames are in dB; give log_offset for natural logarithms")
+        if self.log_offset is not None and self.top_db is not None:
+            self._refuse("top_db", "must be infinite (inf) with log_offset, as frames are not in dB then")
 
     def _refuse_excess(self, field: str) -> None:
         if getattr(self, field) > _MOST[field]:
@@ -146,7 +184,11 @@ class FeatureMode:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings and the front-end's version as JSON-able values; ``from_dict`` reads them back."""
-        return {**dataclasses.asdict(self), "front_end": FRONT_END_VERSION}
+        settings = dataclasses.asdict(self)
+        for name, value in _UNWRITTEN.items():
+            if settings[name] == value:
+                del settings[name]
+        return {**settings, "front_end": FRONT_END_VERSION}
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Self:
@@ -226,7 +268,30 @@ LOG = FeatureMode(
     head_only=False,
     scale="log",
 )
-MODES: dict[str, FeatureMode] = {"lh": LH, "x": X, "log": LOG}
+# Source of the values: the baseline that the organisers published (DCASE 2018, task 2: inputs.py and main.py of the
+# code, whose README says 0.01 for the offset where the code has 0.001). Its window of 25 ms is round(1102.5), 1102 in
+# Python 3. What differs: frame i is centred on sample 441 i here and begins with it there, so that ours lie half a
+# window earlier, and reach into silence at both ends of a clip. 25 frames are an example, as there; from the first
+# centre to the last they are 0.24 s. Shorter clips are padded, other rates resampled and channels averaged, where the
+# baseline has no example or stops.
+DCASE = FeatureMode(
+    name="dcase",
+    sample_rate_hz=44_100,
+    n_fft=2048,
+    win_samples=1102,
+    hop_samples=441,
+    n_mels=64,
+    fmin_hz=125,
+    fmax_hz=7_500,
+    scale="htk",
+    power=1,
+    log_offset=0.001,
+    window_seconds=0.24,
+    head_only=False,
+    trim_db=None,
+    top_db=None,
+)
+MODES: dict[str, FeatureMode] = {"lh": LH, "x": X, "log": LOG, "dcase": DCASE}
 ALL = ("lh", "x")
 """What ``--mode all`` means; other modes go by name."""
 
@@ -322,7 +387,7 @@ def _base_settings(name: str, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a mode's settings as stored, with those that an earlier front-end had without naming them."""
+    """Return a mode's settings as stored, with those that are not written or had no name in an earlier front-end."""
     return {**_IMPLIED, **settings}
 
 

@@ -79,7 +79,8 @@ def other_folders(folder: Path, mode: FeatureMode) -> Iterator[OtherFolder]:
     for other in sorted(folder.parent.glob(f"{mode.name}-*")):
         index, _ = scan_index(other)
         if other.name != folder.name and index.rows:
-            words = difference(completed(read_table(other / index.rows[0].shard).settings), mode.to_dict())
+            stored = read_table(other / index.rows[0].shard).settings
+            words = difference(completed(stored), completed(mode.to_dict()))
             yield OtherFolder(other, words, frozenset(index.by_name))
 
 

@@ -46,11 +46,13 @@ class FramePower:
     ----------
     n_fft : int > 0
         Even.
+    win_samples : int, at most n_fft, optional
+        Length of the Hann window in the middle of a frame, with zeros around it; None means ``n_fft``.
     """
 
-    def __init__(self, n_fft: int) -> None:
+    def __init__(self, n_fft: int, win_samples: int | None = None) -> None:
         self.n_fft = n_fft
-        self.window = hann(n_fft)
+        self.window = hann(n_fft) if win_samples is None else centred(hann(win_samples), n_fft)
         self._plan = _plan(n_fft // 2)
         self._work = np.empty(5 * _part(n_fft // 2))
 
@@ -84,6 +86,12 @@ class FramePower:
 def hann(n: int) -> NDArray[np.float64]:
     """Periodic Hann window [n], as scipy's ``get_window("hann", n, fftbins=True)``."""
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)
+
+
+def centred(window: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    """Put a window in the middle of ``n`` samples, zeros around it, as librosa's ``util.pad_center``."""
+    before = (n - len(window)) // 2
+    return np.pad(window, (before, n - len(window) - before))
 
 
 def _cut(samples: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]:

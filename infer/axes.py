@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from cache.errors import InputError
-from featurize.melbank import hz_to_mel
+from featurize.melbank import hz_to_htk, hz_to_mel
 
-_SCALES: Mapping[str, Callable[[float], float]] = {"mel": hz_to_mel, "log": math.log}
+_SCALES: Mapping[str, Callable[[float], float]] = {"mel": hz_to_mel, "htk": hz_to_htk, "log": math.log}
 """Frequency in Hz → where bands are evenly spaced."""
 
 _LABEL_DISTANCE = 0.055  # of the axis, at least, between two labels

@@ -29,7 +29,7 @@ class StoredClip:
     seconds : float
         Length of the decoded source.
     frames : ndarray [shape=(n_frames, n_bands), float16 or float32]
-        In dB, read-only, on the mapped bytes.
+        In dB or, where the settings have a ``log_offset``, natural logarithms; read-only, on the mapped bytes.
     """
 
     name: str

@@ -3,7 +3,8 @@
 Conventions
 -----------
 A picture is a PNG with one panel a mode: time in seconds from the first stored frame (of what was trimmed before it, a
-store knows nothing), every band equally high with marks at round frequencies, and the stored numbers in dB as colours.
+store knows nothing), every band equally high with marks at round frequencies, and the stored numbers, in dB or as
+natural logarithms (ln), as colours.
 Where a panel has more frames than it can show, a column stands for several frames and shows the loudest of each band,
 so that short sounds stay visible and the size of a picture does not grow with the clip.
 """
@@ -12,7 +13,7 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -27,6 +28,7 @@ from matplotlib.image import AxesImage
 from cache.errors import InputError
 from cache.outfile import write_atomically
 from corpus.files import shown_name
+from featurize.modes import QUANTITIES, completed
 from infer.axes import Grid
 from infer.clips import StoredClip
 
@@ -113,7 +115,7 @@ def draw(clips: Sequence[StoredClip]) -> Figure:
     panels = figure.subplots(len(clips), squeeze=False)[:, 0]
     for axes, clip in zip(panels, clips, strict=True):
         image = _draw_panel(axes, clip)
-        figure.colorbar(image, ax=axes, label="Band power (dB)", pad=0.01, aspect=25)
+        figure.colorbar(image, ax=axes, label=_level_label(clip.settings), pad=0.01, aspect=25)
     panels[-1].set_xlabel("Time from the first stored frame (s)")
     return figure
 
@@ -159,6 +161,11 @@ def loudest(frames: npt.NDArray[np.floating], per_column: int) -> npt.NDArray[np
     """
     joined = np.maximum.reduceat(frames, np.arange(0, len(frames), per_column), axis=0)
     return joined.astype(np.float32)
+
+
+def _level_label(settings: Mapping[str, Any]) -> str:
+    whole = completed(settings)
+    return f"Band {QUANTITIES[whole['power']]} ({'dB' if whole['log_offset'] is None else 'ln'})"
 
 
 def _panel_title(clip: StoredClip, per_column: int) -> str:

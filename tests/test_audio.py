@@ -430,6 +430,11 @@ def test_trimming_is_librosas(n: int, before: int) -> None:
             np.testing.assert_array_equal(ours, reference)
 
 
+def test_without_a_threshold_nothing_is_cut() -> None:
+    signal = padded(noise(RATE_HZ), 20_000, 20_000)
+    assert trim(signal, trim_db=None) is signal
+
+
 @pytest.mark.parametrize("trim_db", [1e-4, 0.5, 20, 60, 99.9999, 120])
 def test_other_thresholds_are_librosas(trim_db: float) -> None:
     for signal in (

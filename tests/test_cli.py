@@ -662,7 +662,7 @@ window_seconds = 0.5
 
 
 class TestModesBeyondTheOrigins:
-    @pytest.mark.parametrize("mode", ["log", "bark"])
+    @pytest.mark.parametrize("mode", ["log", "dcase", "bark"])
     def test_a_mode_is_featurized_trained_and_predicted(self, corpus, mode):
         Path("earmark.toml").write_text(BARK)
         config = ["--config", "earmark.toml"] if mode == "bark" else ["--jobs", 1]
@@ -674,7 +674,7 @@ class TestModesBeyondTheOrigins:
         folder = Path(report[mode]["store"])
         assert folder.name.startswith(f"{mode}-")
         frames = cache.open_store(folder)[0]
-        assert frames.shape == ((201, 128) if mode == "log" else (len(frames), 24))
+        assert frames.shape == {"log": (201, 128), "dcase": (len(frames), 64), "bark": (len(frames), 24)}[mode]
         rows = run_json("train", corpus, "--folds", 2, "--fold", 0, "--epochs", 1, *config)["runs"]  # what is stored
         assert [row["mode"] for row in rows] == [mode]
         assert run_json("predict", corpus, *config)["models"] == 1
@@ -740,7 +740,10 @@ class TestModesBeyondTheOrigins:
             ("[modes.bark]\nbase = 'lh'\nn_ftt = 512", "'n_ftt' is not a setting of a mode; did you mean 'n_fft'"),
             ("[modes.bark]\nbase = 'lh'\nn_fft = 513", "earmark.toml: mode 'bark': n_fft must be even"),
             ("modes = 3", "earmark.toml: modes must be tables of settings"),
-            ("[modes.bark]\nbase = 'lh'", "mode must be one of lh, x, log, bark; got 'brak', did you mean 'bark'"),
+            (
+                "[modes.bark]\nbase = 'lh'",
+                "mode must be one of lh, x, log, dcase, bark; got 'brak', did you mean 'bark'",
+            ),
         ],
     )
     def test_a_wrong_mode_is_wrong_usage(self, corpus, text, words):
@@ -758,4 +761,4 @@ class TestModesBeyondTheOrigins:
     def test_a_mode_of_one_call_is_unknown_to_the_next(self, corpus):
         Path("earmark.toml").write_text(BARK)
         run("featurize", corpus, "--mode", "bark", "--dry-run", "--config", "earmark.toml")
-        assert "one of lh, x, log;" in run("featurize", corpus, "--mode", "bark", exit_code=2).stderr
+        assert "one of lh, x, log, dcase;" in run("featurize", corpus, "--mode", "bark", exit_code=2).stderr

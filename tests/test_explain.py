@@ -19,7 +19,7 @@ from cache import Key, StoreLock, read_index
 from cache.errors import InputError, NotFoundError
 from featurize.batch import Featurizer
 from featurize.explain import ModeReason, describe_settings, explain
-from featurize.modes import LH, LOG, MODES, FeatureMode, X
+from featurize.modes import DCASE, LH, LOG, MODES, FeatureMode, X
 from featurize.stored import keys_in_use, known_fingerprints
 
 X32 = dataclasses.replace(X, dtype="float32")
@@ -165,7 +165,8 @@ class TestModes:
     def test_a_store_of_the_first_front_end(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def first(self: FeatureMode) -> dict[str, Any]:
             settings = dataclasses.asdict(self)
-            del settings["scale"]  # it was the mel scale, without saying so
+            for name in ("scale", "win_samples", "power", "log_offset"):  # it had one choice, without saying so
+                del settings[name]
             return {**settings, "front_end": 1}
 
         with monkeypatch.context() as patched:
@@ -219,6 +220,11 @@ def test_settings_in_units_that_people_read() -> None:
     )
     assert "windows of 6 s" in describe_settings(X.to_dict())
     assert "128 log-spaced bands from 20 Hz to 14 kHz" in describe_settings(LOG.to_dict())
+    assert describe_settings(DCASE.to_dict()) == (
+        "44.1 kHz, 64 HTK mels from 125 Hz to 7.5 kHz, frames of 25 ms every 10 ms, windows of 0.24 s, untrimmed, "
+        "ln(magnitude + 0.001), float16, front-end 2"
+    )
+    assert "trimmed 60 dB below the loudest, float16" in describe_settings({**X.to_dict(), "top_db": None})
     first = {name: value for name, value in X.to_dict().items() if name != "scale"} | {"front_end": 1}
     assert "48 mels from 20 Hz" in describe_settings(first)
     assert describe_settings({"name": "x", "bins": 7}) == "name x, bins 7"

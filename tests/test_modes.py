@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from cache.errors import InputError
 from featurize.modes import (
+    DCASE,
     LH,
     LOG,
     MODES,
@@ -32,6 +33,8 @@ OTHER_VALUES: dict[str, Any] = {
     "fmax_hz": 16_000,
     "window_seconds": 5,
     "scale": "log",
+    "win_samples": 2000,
+    "log_offset": 0.001,
     "head_only": False,
     "trim_db": 40,
     "top_db": 100,
@@ -41,6 +44,7 @@ OTHER_VALUES: dict[str, Any] = {
 
 def test_the_values_are_the_origins() -> None:
     common = {"fmin_hz": 20.0, "scale": "mel", "trim_db": 60.0, "top_db": 80.0, "dtype": "float16"}
+    common |= {"win_samples": None, "power": 2, "log_offset": None}
     lh = {"name": "lh", "sample_rate_hz": 44_100, "n_fft": 2560, "hop_samples": 882, "n_mels": 128, "fmax_hz": 22_050.0}
     x = {"name": "x", "sample_rate_hz": 26_000, "n_fft": 960, "hop_samples": 520, "n_mels": 48, "fmax_hz": 13_000.0}
     assert dataclasses.asdict(LH) == {**common, **lh, "window_seconds": 4.0, "head_only": True}
@@ -50,8 +54,13 @@ def test_the_values_are_the_origins() -> None:
 
 
 def test_every_setting_but_the_name_changes_the_fingerprint() -> None:
-    assert set(OTHER_VALUES) == {field.name for field in dataclasses.fields(LH)} - {"name"}
-    others = [dataclasses.replace(LH, **{field: value}) for field, value in OTHER_VALUES.items()]
+    assert {*OTHER_VALUES, "power"} == {field.name for field in dataclasses.fields(LH)} - {"name"}
+    endless = dataclasses.replace(LH, top_db=None)  # log_offset asks for it
+    others = [
+        dataclasses.replace(endless if field == "log_offset" else LH, **{field: value})
+        for field, value in OTHER_VALUES.items()
+    ]
+    others += [endless, DCASE, dataclasses.replace(DCASE, power=2)]
     fingerprints = {mode.fingerprint() for mode in [LH, X, *others]}
     assert len(fingerprints) == len(others) + 2
     assert dataclasses.replace(LH, name="other").fingerprint() == LH.fingerprint()
@@ -97,11 +106,24 @@ def test_settings_survive_json(mode: FeatureMode) -> None:
         ("fmax_hz", None, "finite number"),
         ("window_seconds", 0, "above 0"),
         ("window_seconds", 1e-9, "at least one sample"),
-        ("trim_db", math.inf, "finite number"),
+        ("trim_db", math.nan, "finite number"),
+        ("trim_db", -math.inf, "finite number"),
+        ("trim_db", 0, "above 0"),
         ("top_db", 0.0, "above 0"),
         ("head_only", 1, "true or false"),
-        ("scale", "bark", "mel or log"),
-        ("scale", ["mel"], "mel or log"),
+        ("scale", "bark", "mel, htk or log"),
+        ("scale", ["mel"], "mel, htk or log"),
+        ("win_samples", 1102.0, "must be an integer"),
+        ("win_samples", True, "must be an integer"),
+        ("win_samples", "1102", "must be an integer"),
+        ("win_samples", 1, r"from 2 to n_fft \(2560\)"),
+        ("win_samples", 2561, r"from 2 to n_fft \(2560\)"),
+        ("power", 3, r"1 \(magnitude\) or 2 \(power\)"),
+        ("power", 2.0, r"1 \(magnitude\) or 2 \(power\)"),
+        ("power", True, r"1 \(magnitude\) or 2 \(power\)"),
+        ("power", 1, "2 where frames are in dB; give log_offset"),
+        ("log_offset", 0, "above 0"),
+        ("log_offset", math.inf, "finite number"),
         ("dtype", "float64", "float16 or float32"),
         ("dtype", ["float16"], "float16 or float32"),
     ],
@@ -125,7 +147,7 @@ def test_unknown_missing_and_foreign_settings_are_refused() -> None:
 
 def test_names_are_looked_up() -> None:
     assert get_mode("x") is X
-    with pytest.raises(InputError, match="mode must be one of lh, x, log; got 'lhh', did you mean 'lh'"):
+    with pytest.raises(InputError, match="mode must be one of lh, x, log, dcase; got 'lhh', did you mean 'lh'"):
         get_mode("lhh")
     assert resolve_modes(["all"]) == [LH, X]
     assert resolve_modes(["x", "all", X]) == [X, LH]
@@ -142,8 +164,8 @@ def test_differences_are_said_in_words() -> None:
 
 def test_an_earlier_front_end_had_the_mel_scale() -> None:
     first = {name: value for name, value in X.to_dict().items() if name != "scale"} | {"front_end": 1}
-    assert difference(completed(first), X.to_dict()) == "front_end 1 → 2"
-    assert completed(LOG.to_dict()) == LOG.to_dict()
+    assert difference(completed(first), completed(X.to_dict())) == "front_end 1 → 2"
+    assert completed(completed(LOG.to_dict())) == completed(LOG.to_dict())
 
 
 def test_log_has_lhs_windows_of_the_whole_clip() -> None:
@@ -154,6 +176,40 @@ def test_log_has_lhs_windows_of_the_whole_clip() -> None:
 def test_a_logarithmic_scale_begins_above_0() -> None:
     with pytest.raises(InputError, match=r"mode 'log': fmin_hz must be above 0 on a logarithmic scale; got 0\.0"):
         dataclasses.replace(LOG, fmin_hz=0)
+
+
+def test_what_came_later_leaves_older_stores_as_they_are() -> None:
+    # Fingerprints of the stores that front-end 2 began with, and nothing in their settings that they did not have.
+    found = {name: MODES[name].fingerprint() for name in ("lh", "x", "log")}
+    assert found == {"lh": "1752fa3be810", "x": "afedbf59fbce", "log": "3f6f0592c079"}
+    for name in found:
+        assert not {"win_samples", "power", "log_offset"} & set(MODES[name].to_dict())
+    assert DCASE.to_dict().items() >= {"win_samples": 1102, "power": 1, "log_offset": 0.001, "top_db": None}.items()
+    other = dataclasses.replace(DCASE, win_samples=2048, power=2)
+    words = difference(completed(other.to_dict()), completed(DCASE.to_dict()))
+    assert words == "win_samples None → 1102, power 2 → 1"
+
+
+def test_dcase_has_the_baselines_values() -> None:
+    assert (DCASE.sample_rate_hz, DCASE.n_fft, DCASE.win_samples, DCASE.hop_samples) == (44_100, 2048, 1102, 441)
+    assert (DCASE.scale, DCASE.n_mels, DCASE.fmin_hz, DCASE.fmax_hz) == ("htk", 64, 125, 7500)
+    assert (DCASE.power, DCASE.log_offset, DCASE.trim_db, DCASE.top_db) == (1, 0.001, None, None)
+    assert (DCASE.window_frames, DCASE.head_only) == (25, False)
+    assert DCASE.n_frames(0.1) == 25
+    assert DCASE.n_frames(10) == 1001
+    assert get_mode("dcase") is DCASE
+
+
+def test_without_end_is_one_setting_and_json_has_no_infinity() -> None:
+    endless = dataclasses.replace(LH, trim_db=math.inf, top_db=math.inf)
+    assert endless == dataclasses.replace(LH, trim_db=None, top_db=None)
+    assert json.loads(json.dumps(endless.to_dict(), allow_nan=False))["top_db"] is None
+    assert dataclasses.replace(LH, win_samples=2560) == LH
+
+
+def test_natural_logarithms_have_no_range_in_db() -> None:
+    with pytest.raises(InputError, match=r"mode 'lh': top_db must be infinite \(inf\) with log_offset.*; got 80\.0"):
+        dataclasses.replace(LH, log_offset=0.01)
 
 
 # --- modes of one's own --------------------------------------------------------------------------------------------
@@ -171,24 +227,28 @@ BARK: dict[str, Any] = {
 
 
 def test_own_modes_are_built_from_tables() -> None:
-    found = read_modes({"bark": BARK, "fine": {"base": "log", "n-mels": 96}, "plain": {"base": "lh"}})
+    ln = {**BARK, "win_samples": 400, "scale": "htk", "power": 1, "log_offset": 0.01, "trim_db": math.inf}
+    tables = {"bark": BARK, "fine": {"base": "log", "n-mels": 96}, "plain": {"base": "lh"}}
+    found = read_modes(tables | {"ln": {**ln, "top_db": math.inf}, "base": {"base": "dcase", "n_mels": 128}})
     assert found == {
         "bark": FeatureMode(name="bark", **BARK),
         "fine": dataclasses.replace(LOG, name="fine", n_mels=96),
         "plain": dataclasses.replace(LH, name="plain"),
+        "ln": FeatureMode(name="ln", **{**ln, "trim_db": None, "top_db": None}),
+        "base": dataclasses.replace(DCASE, name="base", n_mels=128),
     }
     assert (found["bark"].scale, found["bark"].dtype, found["bark"].top_db) == ("mel", "float16", 80.0)
     assert found["bark"].folder == f"bark-{found['bark'].fingerprint()}"
-    assert len({mode.fingerprint() for mode in [*found.values(), *MODES.values()]}) == len(MODES) + 2
+    assert len({mode.fingerprint() for mode in [*found.values(), *MODES.values()]}) == len(MODES) + 4
     assert read_modes({}) == {}
-    assert sorted(MODES) == ["lh", "log", "x"]
+    assert sorted(MODES) == ["dcase", "lh", "log", "x"]
 
 
 def test_own_modes_are_looked_up_beside_the_others() -> None:
     known = MODES | read_modes({"bark": BARK})
     assert get_mode("bark", known).n_mels == 40
     assert resolve_modes(["all", "bark"], known) == [LH, X, known["bark"]]
-    with pytest.raises(InputError, match="one of lh, x, log, bark; got 'brak', did you mean 'bark'"):
+    with pytest.raises(InputError, match="one of lh, x, log, dcase, bark; got 'brak', did you mean 'bark'"):
         get_mode("brak", known)
 
 
@@ -217,13 +277,15 @@ def test_own_modes_are_looked_up_beside_the_others() -> None:
             {"bark": {"n_fft": 512, "n_mels": 40}},
             "mode 'bark': lacks sample_rate_hz, hop_samples, fmin_hz, .*base = 'lh'",
         ),
-        ({"bark": {"base": "hl"}}, "mode 'bark': base must be one of lh, x, log; got 'hl'"),
-        ({"bark": {"base": ["lh"]}}, "mode 'bark': base must be one of lh, x, log; got \\['lh'\\]"),
+        ({"bark": {"base": "hl"}}, "mode 'bark': base must be one of lh, x, log, dcase; got 'hl'"),
+        ({"bark": {"base": ["lh"]}}, "mode 'bark': base must be one of lh, x, log, dcase; got \\['lh'\\]"),
         ({"bark": {**BARK, "n_fft": 513}}, "mode 'bark': n_fft must be even.*; got 513"),
         ({"bark": {**BARK, "n_fft": "512"}}, "mode 'bark': n_fft must be a positive integer; got '512'"),
         ({"bark": {**BARK, "fmax_hz": 8_001}}, "mode 'bark': fmax_hz must .* up to half the sample rate; got 8001.0"),
         ({"bark": {**BARK, "scale": "log", "fmin_hz": 0}}, "mode 'bark': fmin_hz must be above 0"),
         ({"bark": {**BARK, "head_only": "no"}}, "mode 'bark': head_only must be true or false; got 'no'"),
+        ({"bark": {**BARK, "power": 1}}, "mode 'bark': power must be 2 where frames are in dB"),
+        ({"bark": {**BARK, "log_offset": 1}}, r"mode 'bark': top_db must be infinite \(inf\)"),
         ({"bark": {**BARK, "dtype": "int8"}}, "mode 'bark': dtype must be float16 or float32; got 'int8'"),
     ],
 )

@@ -1,5 +1,6 @@
 """Pictures of stored clips: what stands where, and that a file is whole or not there."""
 
+import dataclasses
 import struct
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +16,7 @@ from sounds import noise, sine
 from cache.errors import InputError
 from featurize.audio import Recording
 from featurize.logmel import log_mel
-from featurize.modes import LH, FeatureMode, X
+from featurize.modes import DCASE, LH, FeatureMode, X
 from infer.clips import StoredClip
 from infer.picture import draw, loudest, picture_name, write_picture
 
@@ -127,6 +128,11 @@ class TestWords:
         assert (lh.get_xlabel(), x.get_xlabel()) == ("", "Time from the first stored frame (s)")
         assert {axes.get_ylabel() for axes in (lh, x)} == {"Frequency (Hz)"}
         assert [bar.get_ylabel() for bar in bars] == ["Band power (dB)"] * 2
+
+    def test_every_colour_bar_has_its_unit(self):
+        modes = [X, DCASE, dataclasses.replace(DCASE, power=2)]
+        bars = draw([stored(noise(RATE_HZ), mode) for mode in modes]).axes[3:]
+        assert [bar.get_ylabel() for bar in bars] == ["Band power (dB)", "Band magnitude (ln)", "Band power (ln)"]
 
     def test_colours_span_the_stored_numbers(self):
         clip = flat(3000, -60)

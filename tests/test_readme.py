@@ -54,7 +54,7 @@ def test_the_values_of_the_views():
     for mode in MODES.values():
         row = next(line for line in README.splitlines() if line.startswith(f"| **{mode.name.upper()}**"))
         assert f"{mode.sample_rate_hz / 1000:g} kHz" in row
-        assert f"{mode.n_mels} {'mels' if mode.scale == 'mel' else 'bands'}" in row
+        assert f"{mode.n_mels} {'bands' if mode.scale == 'log' else 'mels'}" in row
         assert f"{mode.hop_samples / mode.sample_rate_hz * 1000:g} ms hop" in row
         assert f"{mode.window_seconds:g} s" in row
     assert MODES["x"].folder in README

@@ -5,6 +5,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from librosa import util
 from scipy.signal import get_window
 from sounds import noise
 
@@ -15,19 +16,24 @@ LENGTHS = [2, 4, 6, 8, 10, 12, 16, 18, 24, 30, 50, 60, 90, 128, 250, 400, 480, 9
 OTHER_LENGTHS = [14, 22, 26, 98, 1022, 1922]
 
 
-def by_numpy(samples: npt.NDArray[np.float32], start: int, hop: int, n_fft: int) -> npt.NDArray[np.float64]:
+def by_numpy(
+    samples: npt.NDArray[np.float32], start: int, hop: int, n_fft: int, win: int | None = None
+) -> npt.NDArray[np.float64]:
+    win = win or n_fft
+    window = np.zeros(n_fft)
+    window[(n_fft - win) // 2 :][:win] = get_window("hann", win)
     frames = np.zeros((LANES, n_fft))
     for lane, frame in enumerate(frames):
         for n in range(n_fft):
             at = start + lane * hop + n
             if 0 <= at < len(samples):
                 frame[n] = samples[at]
-    return np.abs(np.fft.rfft(frames * get_window("hann", n_fft))).T ** 2
+    return np.abs(np.fft.rfft(frames * window)).T ** 2
 
 
-def assert_equal(samples: npt.NDArray[np.float32], start: int, hop: int, n_fft: int) -> None:
-    expected = by_numpy(samples, start, hop, n_fft)
-    found = FramePower(n_fft)(samples, start, hop)
+def assert_equal(samples: npt.NDArray[np.float32], start: int, hop: int, n_fft: int, win: int | None = None) -> None:
+    expected = by_numpy(samples, start, hop, n_fft, win)
+    found = FramePower(n_fft, win)(samples, start, hop)
     assert found.shape == (n_fft // 2 + 1, LANES)
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13 * max(expected.max(), 1e-30))
 
@@ -35,6 +41,13 @@ def assert_equal(samples: npt.NDArray[np.float32], start: int, hop: int, n_fft: 
 @pytest.mark.parametrize("n_fft", LENGTHS + OTHER_LENGTHS)
 def test_equality_with_numpy(n_fft: int) -> None:
     assert_equal(noise(LANES * 100 + n_fft), 7, 93, n_fft)
+
+
+@pytest.mark.parametrize(("n_fft", "win"), [(2048, 1102), (2048, 1103), (480, 2), (480, 479), (480, 480), (98, 60)])
+def test_a_shorter_window_stands_in_the_middle(n_fft: int, win: int) -> None:
+    assert_equal(noise(LANES * 100 + n_fft), -7, 93, n_fft, win)
+    expected = util.pad_center(get_window("hann", win), size=n_fft)
+    np.testing.assert_allclose(FramePower(n_fft, win).window, expected, atol=1e-14)
 
 
 @pytest.mark.parametrize("start", [-10_000, -61, -60, -59, -1, 0, 1, 339, 340, 341, 10_000])

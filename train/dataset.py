@@ -2,7 +2,7 @@
 
 Conventions
 -----------
-A window is ``window_frames`` frames of a clip, ``[T, M]``, dB, in the stored type. ``__getitems__`` gathers a whole
+A window is ``window_frames`` frames of a clip, ``[T, M]``, unit and type as stored. ``__getitems__`` gathers a whole
 batch from the memory map in one call. No HDF5 handle and no decoded clip is kept; a dataset pickles in a few hundred
 bytes, however many windows it has, for other processes of the same machine.
 """
