@@ -75,7 +75,7 @@ def test_settings_rebuild_the_network() -> None:
     [
         ({"network": "resnet"}, "must be one of alexnet-like, .*; got 'resnet'"),
         ({"n_bands": 3}, "incomplete"),
-        ({"normalisation": "rowwise"}, "samplewise, featurewise, peakwise; got 'rowwise'"),
+        ({"normalisation": "rowwise"}, "samplewise, featurewise, peakwise, none; got 'rowwise'"),
     ],
 )
 def test_unknown_settings_are_refused(change: dict, words: str) -> None:
@@ -161,6 +161,13 @@ def test_featurewise_is_the_training_windows() -> None:
     assert torch.allclose(layer(x), (x + 40) / 15)
     layer.fit(-40.0, 0.0)  # a silent corpus
     assert torch.allclose(layer(x), x + 40)
+
+
+def test_none_leaves_what_is_stored() -> None:
+    layer = Normalise("none")
+    layer.fit(-40.0, 15.0)
+    x = torch.randn(5, 20, 8)
+    assert torch.equal(layer(x), x)
 
 
 def test_normalisation_is_part_of_the_saved_network() -> None:

@@ -25,7 +25,7 @@ class Batch:
     Parameters
     ----------
     windows : Tensor [shape=(P * B, T, M)]
-        dB, in the stored type; the second half are the partners of the first where P is 2.
+        As stored; the second half are the partners of the first where P is 2.
     clips : Tensor [shape=(P, B), int64]
         Of each window: its clip, as the dataset counts.
     """

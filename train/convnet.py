@@ -76,7 +76,7 @@ class ConvNet(nn.Module):
             return self.head[1](hidden.float())  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Spectrograms in dB [B, T, M] → logits [B, K]."""
+        """Spectrograms as stored [B, T, M] → logits [B, K]."""
         return self.scores(self.normalise(x)) + self.log_prior
 
 

@@ -2,8 +2,9 @@
 
 Conventions
 -----------
-A window is ``[n_frames, n_mels]`` in dB as stored; a batch adds the first axis. A model normalises what it is
-given, so that its file holds everything between the store and the scores. B: batch, M: mels, T: frames, K: classes.
+A window is ``[n_frames, n_mels]``, as stored: in dB, or in natural logarithms where the mode says so. A batch adds the
+first axis. A model normalises what it is given, so that its file holds everything between the store and the scores. B:
+batch, M: mels, T: frames, K: classes.
 """
 
 import math
@@ -15,19 +16,19 @@ from torch import Tensor, nn
 
 from cache.errors import InputError
 
-Normalisation = Literal["samplewise", "featurewise", "peakwise"]
+Normalisation = Literal["samplewise", "featurewise", "peakwise", "none"]
 
 
 class Normalise(nn.Module):
-    """Bring dB values to about zero mean and unit spread.
+    """Bring stored values to about zero mean and unit spread, or leave them as they are.
 
     ``samplewise``: each window by its own mean and (standard deviation + 1); ``featurewise``: all by the mean and
     standard deviation of the training windows, which ``fit`` sets; ``peakwise``: each window relative to its loudest
-    value, whatever the level of the recording, then as ``featurewise``.
+    value, whatever the level of the recording, then as ``featurewise``; ``none``: as stored.
 
     Parameters
     ----------
-    kind : "samplewise", "featurewise" or "peakwise"
+    kind : "samplewise", "featurewise", "peakwise" or "none"
     """
 
     mean: Tensor
@@ -43,12 +44,14 @@ class Normalise(nn.Module):
         self.register_buffer("std", torch.ones(()))
 
     def fit(self, mean: float, std: float) -> None:
-        """Set the training windows' mean and standard deviation, in dB; for ``peakwise`` below the loudest value."""
+        """Set the mean and standard deviation of the training windows; ``peakwise``, of what is below their peaks."""
         self.mean.fill_(mean)
         self.std.fill_(std if std > 0 else 1.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, T, M] dB → [B, T, M]."""
+        """[B, T, M] as stored → [B, T, M]."""
+        if self.kind == "none":
+            return x
         if self.kind == "peakwise":
             x = x - x.amax(dim=(1, 2), keepdim=True)
         if self.kind != "samplewise":
@@ -156,5 +159,5 @@ class AlexNetLike(nn.Module):
             return self.head[-1](hidden.float())  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Windows in dB [B, T, M] → logits [B, K]."""
+        """Windows as stored [B, T, M] → logits [B, K]."""
         return self.scores(self.normalise(x))

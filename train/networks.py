@@ -3,7 +3,7 @@
 Conventions
 -----------
 Settings are JSON-able and hold all that building needs; they stand in ``model.json``. A network has ``settings``,
-``normalise`` (windows in dB → normalised), ``scores`` (normalised → logits) and ``forward`` (dB → logits).
+``normalise`` (windows as stored → normalised), ``scores`` (normalised → logits), ``forward`` (as stored → logits).
 """
 
 from collections.abc import Mapping
