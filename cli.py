@@ -78,7 +78,7 @@ class Commands(click.Group):
         raise Failure(message, code)
 
 
-RECIPE_NAMES = ("best", "notebook")  # of train.recipe, which would bring torch into cli --help
+RECIPE_NAMES = ("best", "notebook", "baseline")  # of train.recipe, which would bring torch into cli --help
 
 
 def _show_error(ctx: click.Context, message: str, code: int) -> None:

@@ -92,4 +92,4 @@ def _network_log_probabilities(
         overlap=info["recipe"]["window_overlap"],
     )
     model = checkpoint.model.to(engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return clip_log_probabilities(model, dataset, engine)
+    return clip_log_probabilities(model, dataset, engine, mean=info["recipe"]["window_mean"])

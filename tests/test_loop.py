@@ -260,7 +260,7 @@ def test_scores_count_verified_clips_only(tmp_path: Path, monkeypatch: pytest.Mo
     wrong = np.eye(3)[(truth + 1) % 3] + 0.5 * np.eye(3)[(truth + 2) % 3]  # the true class last
     answers = np.where(job.scored[job.held][:, None], right, wrong)
     log_p = np.log((answers + 1e-3) / (answers + 1e-3).sum(axis=1, keepdims=True))
-    monkeypatch.setattr(loop, "clip_log_probabilities", lambda *_: log_p)
+    monkeypatch.setattr(loop, "clip_log_probabilities", lambda *_, **__: log_p)
     assert train_fold(job)["map3"] == 1.0
     assert history(job)[0]["map3"] == history(job)[0]["accuracy"] == 1.0
     all_scored = dataclasses.replace(job, folder=job.folder.with_name("all"), scored=np.ones(len(job.labels), bool))
@@ -272,7 +272,7 @@ def test_scores_count_verified_clips_only(tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_score_is_what_evaluate_makes_of_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = job_of(tmp_path, epochs=1)
     log_p = np.tile(np.log([1 - 3e-9, 1e-9, 2e-9]), (int(job.held.sum()), 1))  # ties, had the table six places
-    monkeypatch.setattr(loop, "clip_log_probabilities", lambda *_: log_p)
+    monkeypatch.setattr(loop, "clip_log_probabilities", lambda *_, **__: log_p)
     result = train_fold(job)
     scored = evaluate(job.folder / "oof.csv", make_clips())
     assert scored["map3"] == pytest.approx(result["map3"])
@@ -506,7 +506,7 @@ def test_a_class_that_breaks_training_is_named(tmp_path: Path, monkeypatch: pyte
 def test_weights_that_break_in_the_last_step_are_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The training loss is a number still; the held fold's is none."""
     monkeypatch.setattr(
-        loop, "clip_log_probabilities", lambda _model, held, _engine: np.full((held.n_clips, 3), np.nan)
+        loop, "clip_log_probabilities", lambda _model, held, _engine, **_: np.full((held.n_clips, 3), np.nan)
     )
     job = job_of(tmp_path, epochs=1)
     with pytest.raises(DivergedError, match="epoch 1: the held fold's loss is nan"):
@@ -540,6 +540,22 @@ def test_seed_mode_fold_and_epoch_have_numbers_of_their_own(tmp_path: Path) -> N
     seeds = [job.seed_of(epoch) for job in jobs for epoch in range(4)]
     assert len(set(seeds)) == len(seeds) == 36
     assert all(0 <= seed < 2**56 for seed in seeds)
+
+
+def test_without_balance_every_window_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    gather = WindowDataset.__getitems__
+
+    def spy(self: WindowDataset, indices: Any) -> Any:
+        drawn.extend(np.asarray(indices).tolist())
+        return gather(self, indices)
+
+    job = job_of(tmp_path, LONG, epochs=1, mixup_alpha=0.0, balanced=False)
+    windows = WindowDataset(job.reader, job.trained.tolist(), window_frames=T, overlap=0.1)
+    monkeypatch.setattr(WindowDataset, "__getitems__", spy)
+    list(batches.draw_batches(windows, job.targets[job.trained], job.recipe, window_frames=T, mixed=False, seed=1))
+    assert sorted(drawn) == list(range(len(windows)))
+    assert drawn != sorted(drawn)
 
 
 def test_two_seeds_give_two_networks_and_one_gives_one(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ def test_the_notebooks_values() -> None:
         "normalisation": "by-mode",
         "epochs": 200,
         "batch_size": 32,
+        "balanced": True,
         "learning_rate": 1e-4,
         "schedule": "constant",
         "weight_decay": 0.0,
@@ -33,6 +34,7 @@ def test_the_notebooks_values() -> None:
         "shortest_crop": 1.0,
         "longest_crop": 1.0,
         "window_overlap": 0.1,
+        "window_mean": "geometric",
         "restore_prior": False,
         "unverified_weight": 1.0,
     }
@@ -86,6 +88,7 @@ def test_a_recipe_builds_its_network(name: str) -> None:
         ({"shortest_crop": 1.5}, r"longest_crop must be at least shortest_crop \(1.5\); got 1.0"),
         ({"network": "resnet"}, "network must be one of alexnet-like, .*; got 'resnet'"),
         ({"normalisation": "none at all"}, "normalisation must be one of"),
+        ({"window_mean": "median"}, "window_mean must be one of geometric, arithmetic; got 'median'"),
         ({"schedule": "cosine"}, "schedule must be one of constant, one-cycle; got 'cosine'"),
         ({"max_shift": 1.1}, "max_shift must be from 0 to 1; got 1.1"),
         ({"erase_probability": -0.1}, "erase_probability"),

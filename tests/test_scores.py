@@ -41,6 +41,15 @@ def test_a_clip_is_the_rooted_geometric_mean_of_its_windows(tmp_path: Path, mode
         assert np.exp(log_p[clip]) == pytest.approx(product / product.sum(), abs=1e-6)
 
 
+def test_the_mean_can_be_arithmetic(tmp_path: Path, model: AlexNetLike) -> None:
+    dataset = long_clips(tmp_path)
+    found = np.exp(clip_log_probabilities(model, dataset, ENGINE, mean="arithmetic"))
+    with torch.inference_mode():
+        p = torch.softmax(model(dataset.__getitems__(range(len(dataset)))[0].float()).double(), dim=1).numpy()
+    expected = [p[dataset.clip == clip].mean(axis=0) for clip in range(3)]
+    assert found == pytest.approx(np.array(expected), abs=1e-6)
+
+
 def test_a_clip_with_many_equal_windows_scores_as_one_window(tmp_path: Path, model: AlexNetLike) -> None:
     window = np.tile(np.linspace(-60, -20, HEAD.n_mels), (T, 1))  # the same in every frame
     frames = {"long.wav": np.tile(window, (4, 1)), "short.wav": window}

@@ -2,8 +2,9 @@
 
 Conventions
 -----------
-Classes are drawn in equal shares. A batch holds the windows to learn from, and behind them, where they are to be
-mixed, as many partners. All draws come from one generator, so that an epoch is a function of its seed.
+Classes are drawn in equal shares, or every window once. A batch holds the windows to learn from, and behind them,
+where they are to be mixed, as many partners. All draws come from one generator, so that an epoch is a function of its
+seed.
 """
 
 from collections.abc import Iterator
@@ -57,7 +58,7 @@ def draw_batches(
     seed : int
     """
     rng = np.random.default_rng(seed)
-    drawn = np.stack([balanced_draw(labels[dataset.clip], len(dataset), rng) for _ in range(2 if mixed else 1)])
+    drawn = np.stack([_draw(dataset, labels, rng, balanced=recipe.balanced) for _ in range(2 if mixed else 1)])
     shortest, longest = (max(1, round(share * window_frames)) for share in (recipe.shortest_crop, recipe.longest_crop))
     for part in np.array_split(drawn, count_steps(dataset, recipe), axis=1):
         if isinstance(dataset, WindowDataset):
@@ -66,3 +67,9 @@ def draw_batches(
             windows = dataset.crop(part.ravel(), int(rng.integers(shortest, longest + 1)), rng)
             clips = torch.from_numpy(part.ravel())
         yield Batch(windows, clips.reshape(part.shape))
+
+
+def _draw(dataset: Clips, labels: NDArray[np.int64], rng: np.random.Generator, *, balanced: bool) -> NDArray[np.int64]:
+    if balanced:
+        return balanced_draw(labels[dataset.clip], len(dataset), rng)
+    return rng.permutation(len(dataset))

@@ -209,7 +209,7 @@ def _copy(value: Any) -> Any:
 
 
 def _held_scores(job: FoldJob, model: Network, held: Clips, engine: Engine) -> dict[str, float]:
-    log_p = clip_log_probabilities(model, held, engine)
+    log_p = clip_log_probabilities(model, held, engine, mean=job.recipe.window_mean)
     truth, counted = job.labels[job.held], job.scored[job.held]
     truth, log_p = truth[counted], log_p[counted]
     ap = average_precision_at_3(truth, top_classes(log_p))
@@ -244,7 +244,7 @@ def _cut_history(folder: Path, epoch: int) -> None:
 
 def _finish(job: FoldJob, state: State, clips: Clips, held: Clips, engine: Engine) -> dict[str, Any]:
     save_last(job.folder, state.to_dict(job))
-    log_p = clip_log_probabilities(state.kept, held, engine)
+    log_p = clip_log_probabilities(state.kept, held, engine, mean=job.recipe.window_mean)
     names = [job.reader.names[i] for i in np.flatnonzero(job.held)]
     table = pd.DataFrame(np.exp(log_p), columns=job.settings["classes"])
     table.insert(0, "fname", names)

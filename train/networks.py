@@ -10,11 +10,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from cache.errors import InputError
+from train.baseline import BaselineNet
 from train.convnet import ConvNet
 from train.models import AlexNetLike
 
-Network = AlexNetLike | ConvNet
-_NETWORKS: dict[str, type[AlexNetLike] | type[ConvNet]] = {"alexnet-like": AlexNetLike, "fully-convolutional": ConvNet}
+Network = AlexNetLike | BaselineNet | ConvNet
+_NETWORKS: dict[str, type[AlexNetLike] | type[BaselineNet] | type[ConvNet]] = {
+    "alexnet-like": AlexNetLike,
+    "dcase-baseline": BaselineNet,
+    "fully-convolutional": ConvNet,
+}
 NETWORKS = tuple(_NETWORKS)
 
 

@@ -4,6 +4,9 @@
     daisukelab's Kaggle notebook, with these mends: an epoch draws as many windows as the training folds hold, classes
     in equal shares, instead of enlarging the small classes with copies; erasing comes after normalisation in both
     views; windows cover the whole clip, its tail included; scores are a clip's, from the last epoch.
+``baseline``
+    The DCASE 2018 baseline: its network on its own features (``--mode dcase``), windows of a quarter of a second,
+    nothing mixed or balanced, the arithmetic mean over a clip's windows.
 ``best``
     The default: a fully-convolutional network on crops of random length, one cycle of the learning rate, averaged
     weights, whole clips at inference, and wrong labels reckoned with.
@@ -19,6 +22,7 @@ from train.models import Normalisation
 from train.networks import NETWORKS
 
 Schedule = Literal["constant", "one-cycle"]
+WindowMean = Literal["geometric", "arithmetic"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +39,8 @@ class Recipe:
     epochs : int > 0
     batch_size : int > 0
         Windows a step; each is mixed from two that are drawn.
+    balanced : bool
+        Draw classes in equal shares; else every window once an epoch.
     learning_rate : float > 0
         The largest.
     schedule : "constant" or "one-cycle"
@@ -63,6 +69,8 @@ class Recipe:
         In windows; each batch draws its length between them.
     window_overlap : float in [0, 1)
         Windows of a long clip share this part of their length.
+    window_mean : "geometric" or "arithmetic"
+        How the probabilities of a clip's windows are joined.
     restore_prior : bool
         Multiply probabilities with the classes' shares, which equal shares in training have removed.
     unverified_weight : float in [0, 1]
@@ -79,6 +87,7 @@ class Recipe:
     normalisation: Normalisation | Literal["by-mode"] = "by-mode"
     epochs: int = 200
     batch_size: int = 32
+    balanced: bool = True
     learning_rate: float = 1e-4
     schedule: Schedule = "constant"
     weight_decay: float = 0.0
@@ -95,6 +104,7 @@ class Recipe:
     shortest_crop: float = 1.0
     longest_crop: float = 1.0
     window_overlap: float = 0.1
+    window_mean: WindowMean = "geometric"
     restore_prior: bool = False
     unverified_weight: float = 1.0
 
@@ -166,10 +176,25 @@ _CHOICES = {
     "network": NETWORKS,
     "normalisation": (*get_args(Normalisation), "by-mode"),
     "schedule": get_args(Schedule),
+    "window_mean": get_args(WindowMean),
 }
 
 RECIPES = {
     "notebook": Recipe(name="notebook"),
+    "baseline": Recipe(
+        name="baseline",
+        network="dcase-baseline",
+        normalisation="none",
+        epochs=5,
+        batch_size=64,
+        balanced=False,
+        mixup_alpha=0.0,
+        max_shift=0.0,
+        flip=False,
+        erase_probability=0.0,
+        window_overlap=0.5,
+        window_mean="arithmetic",
+    ),
     "best": Recipe(
         name="best",
         network="fully-convolutional",

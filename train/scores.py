@@ -2,8 +2,8 @@
 
 Conventions
 -----------
-Scores are log-probabilities ``[n_clips, n_classes]``. A clip's is the rooted geometric mean over its windows, so
-that a long clip weighs as much as a short one; each row's probabilities sum to 1.
+Scores are log-probabilities ``[n_clips, n_classes]``. A clip's is the rooted geometric mean over its windows, or
+the arithmetic one, so that a long clip weighs as much as a short one; each row's probabilities sum to 1.
 """
 
 import numpy as np
@@ -13,11 +13,15 @@ from numpy.typing import NDArray
 from train.dataset import Clips
 from train.device import Engine
 from train.networks import Network
+from train.recipe import WindowMean
 
 _BATCH = 64
+_LEAST = 1e-300  # whose logarithm is a number
 
 
-def clip_log_probabilities(model: Network, dataset: Clips, engine: Engine) -> NDArray[np.float64]:
+def clip_log_probabilities(
+    model: Network, dataset: Clips, engine: Engine, *, mean: WindowMean = "geometric"
+) -> NDArray[np.float64]:
     """Return each clip's log-probabilities.
 
     Parameters
@@ -25,6 +29,8 @@ def clip_log_probabilities(model: Network, dataset: Clips, engine: Engine) -> ND
     model : Network
         On the engine's device; its training state is kept.
     dataset : Clips
+    mean : "geometric" or "arithmetic"
+        Of a clip's windows; the geometric one is rooted.
 
     Returns
     -------
@@ -32,16 +38,18 @@ def clip_log_probabilities(model: Network, dataset: Clips, engine: Engine) -> ND
     """
     training = model.training
     model.eval()
+    arithmetic = mean == "arithmetic"
     total = np.zeros((dataset.n_clips, model.settings["n_classes"]))
     with torch.inference_mode():
         for windows, clips in dataset.batches(_BATCH):
             with engine.autocast():
                 logits = model(windows.to(engine.device).float())
             log_p = torch.log_softmax(logits.cpu().double(), dim=1).numpy()
-            np.add.at(total, clips.numpy(), log_p)
+            np.add.at(total, clips.numpy(), np.exp(log_p) if arithmetic else log_p)
     model.train(training)
     counts = np.bincount(dataset.clip, minlength=dataset.n_clips)
-    return renormalise(total / np.maximum(counts, 1)[:, None])
+    total /= np.maximum(counts, 1)[:, None]
+    return renormalise(np.log(np.maximum(total, _LEAST)) if arithmetic else total)
 
 
 def renormalise(log_p: NDArray[np.float64]) -> NDArray[np.float64]:
