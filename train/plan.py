@@ -160,10 +160,15 @@ def _job(
 ) -> FoldJob:
     rows = _rows_of(clips, reader.names)
     table = clips.iloc[rows]
-    labels, verified = training_targets(clips, reader.names, classes)
+    labels, _ = training_targets(clips, reader.names, classes)
+    verified = table["manually_verified"].fillna(value=False).to_numpy(bool)
+    targets, trusted = training_targets(clips, reader.names, classes, request.relabels)
     held = folds[rows] == fold
     if not held.any() or held.all():
         message = f"fold {fold} leaves no clip with frames to train on or to score; see cli corpus info"
+        raise CorpusError(message)
+    if (targets[~held] < 0).all():
+        message = f"fold {fold} leaves no clip to train on, as --relabel leaves all of them out; keep some of them"
         raise CorpusError(message)
     settings = {
         "recipe": request.recipe.to_dict(),
@@ -182,8 +187,8 @@ def _job(
         folder=request.folder / mode.name / f"fold-{fold}",
         reader=reader,
         labels=labels,
-        targets=labels,
-        verified=table["manually_verified"].fillna(value=True).to_numpy(bool),
+        targets=targets,
+        verified=trusted,
         held=held,
         scored=verified if (verified & held).any() else np.ones(len(reader), bool),
         recipe=request.recipe,
@@ -223,7 +228,7 @@ def training_targets(
     training_labels : ndarray [shape=(len(names),), int64]
         Index into the classes; -1 for clips that are left out of training.
     training_verified : ndarray [shape=(len(names),), bool]
-        True for clips whose label is verified.
+        True for clips whose label is verified, or nobody says whether it is.
 
     Raises
     ------
@@ -232,7 +237,7 @@ def training_targets(
     """
     table = (clips if relabels is None else apply_relabels(clips, relabels)).iloc[_rows_of(clips, names)]
     labels = pd.Index(classes).get_indexer(pd.Index(table["label"])).astype(np.int64)
-    return labels, table["manually_verified"].fillna(value=False).to_numpy(bool)
+    return labels, table["manually_verified"].fillna(value=True).to_numpy(bool)
 
 
 def class_prior(
@@ -264,7 +269,7 @@ def _relabel_digest(table: pd.DataFrame, relabels: pd.DataFrame | None) -> str |
     if counts["unchanged"] == len(relabels):
         return None
     after = apply_relabels(table, relabels).sort_values("fname")
-    verified = after["manually_verified"].fillna(value=False)
+    verified = after["manually_verified"].fillna(value=True)
     lines = zip(after["fname"], after["label"].fillna(""), verified, strict=True)
     text = "\n".join(f"{name}\t{label}\t{flag}" for name, label, flag in lines)
     return f"{relabel_words(counts)} ({hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:16]})"
