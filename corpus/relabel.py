@@ -6,7 +6,8 @@ over. A row is about one training clip:
 - a ``label`` that is a class of the corpus becomes the clip's label in training, an empty one leaves the clip out;
 - ``manually_verified`` 1 or 0 says whether training may trust the label, an empty cell leaves that as it is.
 
-Rows of several files count alike; a clip may stand in more than one only where they agree.
+Rows of several files count alike. A clip may stand in more than one where they agree; a flag that one leaves empty,
+another may fill.
 """
 
 from collections.abc import Sequence
@@ -60,8 +61,10 @@ def read_relabels(paths: Sequence[Path], clips: pd.DataFrame) -> pd.DataFrame:
     """
     tables = [_read(path, clips) for path in paths]
     rows = pd.concat(tables, ignore_index=True)
+    # A row that states the flag comes before one of the same clip that does not.
+    rows = rows.sort_values("manually_verified", key=lambda flags: flags == "", kind="stable")
     _refuse_disagreement(rows)
-    rows = rows.drop_duplicates("fname", ignore_index=True)
+    rows = rows.drop_duplicates("fname").sort_index()
     label = rows["label"].mask(rows["label"] == "")
     verified = rows["manually_verified"].map({"0": False, "1": True}).astype("boolean")
     return pd.DataFrame({"fname": rows["fname"], "label": label, "manually_verified": verified})
@@ -138,15 +141,18 @@ def _read(path: Path, clips: pd.DataFrame) -> pd.DataFrame:
 
 
 def _refuse_disagreement(rows: pd.DataFrame) -> None:
-    kinds = rows.drop_duplicates(["fname", "label", "manually_verified"])
-    twice = kinds[kinds["fname"].duplicated(keep=False)]
-    if twice.empty:
+    first_of = rows.drop_duplicates("fname").set_index("fname").loc[rows["fname"]]
+    flags = rows["manually_verified"].to_numpy(object)
+    unequal = (rows["label"] != first_of["label"].to_numpy()) | (
+        (flags != "") & (flags != first_of["manually_verified"].to_numpy(object))
+    )
+    if not unequal.any():
         return
-    name = twice["fname"].iloc[0]
-    first, second = twice[twice["fname"] == name].head(2).itertuples()
+    second = next(rows[unequal].itertuples())
+    first = next(rows[rows["fname"] == second.fname].itertuples())
     msg = (
-        f"{first.place} and {second.place} disagree on {name!r}: label {first.label!r}, manually_verified "
+        f"{first.place} and {second.place} disagree on {second.fname!r}: label {first.label!r}, manually_verified "
         f"{first.manually_verified!r} and label {second.label!r}, manually_verified {second.manually_verified!r}; "
-        f"keep the row that is right ({counted(twice['fname'].nunique(), 'such clip')})"
+        f"keep the row that is right ({counted(rows.loc[unequal, 'fname'].nunique(), 'such clip')})"
     )
     raise CorpusError(msg)

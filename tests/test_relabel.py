@@ -75,6 +75,14 @@ def test_several_files_count_alike(read, clips: pd.DataFrame) -> None:
     assert count_relabels(clips, relabels)["relabelled"] == 2
 
 
+def test_a_flag_that_one_file_leaves_empty_another_fills(read) -> None:
+    with_flag, without = "fname,label,manually_verified\na.wav,Gong,0\n", "fname,label\nb.wav,Bark\na.wav,Gong\n"
+    for texts in ((with_flag, without), (without, with_flag)):
+        relabels = read(*texts).set_index("fname")
+        assert not relabels.loc["a.wav", "manually_verified"]
+        assert relabels["label"].to_dict() == {"a.wav": "Gong", "b.wav": "Bark"}
+
+
 def test_no_rows_change_nothing(read, clips: pd.DataFrame) -> None:
     relabels = read("fname,label\n")
     pd.testing.assert_frame_equal(apply_relabels(clips, relabels), clips, check_dtype=False)
@@ -92,8 +100,8 @@ def test_no_rows_change_nothing(read, clips: pd.DataFrame) -> None:
         (["fname,label,manually_verified\na.wav,Gong,2\n"], "manually_verified must be 0, 1, true or false"),
         (["fname,label\na.wav,Gong\nb.wav,Bark\na.wav,\n"], r"r0\.csv line 2 and r0\.csv line 4 disagree on 'a\.wav'"),
         (
-            ["fname,label\na.wav,Gong\n", "fname,label,manually_verified\na.wav,Gong,1\n"],
-            r"r0\.csv line 2 and r1\.csv line 2 disagree .*manually_verified '' and .*manually_verified '1'",
+            ["fname,label,manually_verified\na.wav,Gong,0\n", "fname,label,manually_verified\na.wav,Gong,1\n"],
+            r"r0\.csv line 2 and r1\.csv line 2 disagree .*manually_verified '0' and .*manually_verified '1'",
         ),
         (["fname,label\n,Gong\n"], "fname must not be empty"),
         (["not a table"], "column 'fname', 'label' is missing"),
