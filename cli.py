@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from featurize.modes import Dtype, FeatureMode
     from featurize.repair import RepairReport
     from infer.clips import StoredClip
+    from infer.oof import OutOfFold
     from train.job import FoldJob
     from train.plan import RunRequest
 
@@ -358,6 +359,17 @@ def parallel_options(function: Function) -> Function:
     return cast(Function, jobs_option(placed))
 
 
+def relabel_option(text: str) -> Callable[[Function], Function]:
+    """Return ``--relabel``, which can be given several times."""
+    return option(
+        "--relabel",
+        multiple=True,
+        metavar="CSV",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help=f"{text} (fname,label and manually_verified); can be given several times.",
+    )
+
+
 def strict_option(function: Function) -> Function:
     """Add ``--strict``."""
     return option("--strict", is_flag=True, help="End with status 3 if a clip is quarantined.")(function)
@@ -523,6 +535,7 @@ def demo(directory: Path, clips: int, epochs: int, seed: int, jobs: int | None, 
         "fold": "0",
         "folds": 5,
         "limit_minutes": None,
+        "relabel": (),
         "resume": True,
         "force": False,
         "seed": seed,
@@ -645,6 +658,155 @@ def corpus_info(corpus: Path, as_json: bool) -> None:
     with progress_bars() as bars:
         summary = summarize(read_corpus(corpus), progress=_stage(bars, "headers"))
     show(summary, format_summary(summary), as_json=as_json)
+
+
+def _share(*names: str, default: float, text: str) -> Callable[[Function], Function]:
+    kind = click.FloatRange(min=0, max=1)
+    return option(*names, type=kind, callback=_finite, default=default, show_default=True, help=text)
+
+
+@corpus.command("issues")
+@corpus_argument
+@mode_name_option
+@runs_options
+@relabel_option("Labels to judge in place of the corpus's")
+@option("--include-verified", is_flag=True, help="List clips that were verified by hand, too.")
+@option("--top", type=click.IntRange(min=0), default=20, show_default=True, help="Rows to show.")
+@option("--out", type=click.Path(path_type=Path), default="issues.csv", show_default=True, help="CSV to write.")
+@option("--propose", metavar="CSV", type=click.Path(path_type=Path), help="Also write a file for cli train --relabel.")
+@_share("--verify-above", default=0.95, text="Propose to trust a label that is likelier than this.")
+@option(
+    "--verify-at-most", type=click.IntRange(min=0), default=40, show_default=True, help="Clips a class to trust so."
+)
+@_share("--relabel-above", default=0.8, text="Propose the class suggested where it is likelier than this.")
+@_share("--leave-out-above", default=0.4, text="Propose to leave other clips of a score above this out of training.")
+@option("--force", is_flag=True, help="Replace files that are there.")
+@common
+def corpus_issues(
+    corpus: Path, modes: tuple[str, ...], runs: Path, run_name: str | None, as_json: bool, **settings: Any
+) -> None:
+    """List the likeliest label errors, best first, by what a run's networks say of clips they were not trained on.
+
+    A clip is listed whose networks are as sure of another class as they are, on average, of the clips labelled so.
+    Without --mode: all modes of the run, joined. The CSV has the columns fname, label, suggested, p_label,
+    p_suggested, score (by how much another class is likelier) and manually_verified. The corpus is not changed:
+    correct the column label and train with --relabel.
+
+    --propose writes what training could do with each clip that is not verified: trust it, give it another label, leave
+    it out or keep it. Clips that a --relabel file names are left to that file.
+
+    \b
+    Example:
+      cli corpus issues data
+      cli corpus issues data --run notebook --propose relabel.csv
+      cli train data --relabel relabel.csv --run relabelled
+    """
+    from corpus.tables import read_corpus
+    from infer.oof import read_out_of_fold
+    from infer.runs import find_run
+    from infer.submission import write_csv
+    from train.issues import judge_labels, list_issues
+
+    _check_new(settings["out"], settings["propose"], force=settings["force"])
+    clips = read_corpus(corpus)
+    clips = clips[(clips["split"] == "train") & clips["label"].notna()]
+    predicted = read_out_of_fold(find_run(runs, run_name), modes)
+    relabelled, named = _relabelled(clips, settings["relabel"])
+    judged = judge_labels(relabelled, predicted.probabilities)
+    issues = list_issues(judged, include_verified=settings["include_verified"])
+    _say_unpredicted(clips, predicted)
+    write_csv(issues.assign(manually_verified=issues["manually_verified"].astype("Int64")), settings["out"])
+    result = _issues_result(judged, issues, clips, predicted, settings)
+    if settings["propose"]:
+        result["proposed"] = _propose(judged[~judged["fname"].isin(named)], settings)
+    show(result, _issues_text(result, corpus, settings), as_json=as_json)
+
+
+def _check_new(out: Path, propose: Path | None, *, force: bool) -> None:
+    from cache.outfile import check_out
+
+    paths = [out] if propose is None else [out, propose]
+    for path in paths:
+        check_out(path, force=force)
+    if propose is not None and out.absolute() == propose.absolute():
+        message = f"--out and --propose must be two files; got {out} for both"
+        raise click.UsageError(message)
+
+
+def _relabelled(clips: "pd.DataFrame", paths: Sequence[Path]) -> "tuple[pd.DataFrame, pd.Series[str]]":
+    """Give the clips with the labels to judge, and the names of those that a file is about."""
+    from corpus.relabel import apply_relabels
+
+    relabels = _read_relabels(paths, clips)
+    if relabels is None:
+        return clips, clips["fname"].iloc[:0]
+    return apply_relabels(clips, relabels), relabels["fname"]
+
+
+def _say_unpredicted(clips: "pd.DataFrame", predicted: "OutOfFold") -> None:
+    missing = int((~clips["fname"].isin(predicted.probabilities["fname"])).sum())
+    gaps = [f"fold {fold} of {mode}" for mode, folds in predicted.missing.items() for fold in folds]
+    if gaps:
+        say(f"not trained: {', '.join(gaps)}")
+    if missing:
+        say(f"{missing} of {len(clips)} training clips have no prediction, and are not judged")
+
+
+def _issues_result(
+    judged: "pd.DataFrame",
+    issues: "pd.DataFrame",
+    clips: "pd.DataFrame",
+    predicted: "OutOfFold",
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """Give what ``--json`` prints; counts are clips."""
+    verified = int(judged["manually_verified"].fillna(value=False).sum())
+    rows = issues.head(settings["top"])
+    return {
+        "out": str(settings["out"]),
+        "clips": len(clips),
+        "predicted": int(clips["fname"].isin(predicted.probabilities["fname"]).sum()),
+        "judged": len(judged) - (0 if settings["include_verified"] else verified),
+        "folds": predicted.folds,
+        "issues": len(issues),
+        "top": json.loads(rows.to_json(orient="records")),
+    }
+
+
+def _propose(judged: "pd.DataFrame", settings: dict[str, Any]) -> dict[str, Any]:
+    """Write the proposal, and give its file and counts."""
+    from infer.submission import write_csv
+    from train.proposal import ProposalRules, count_actions, propose
+
+    names = ("verify_above", "verify_at_most", "relabel_above", "leave_out_above")
+    proposal = propose(judged, ProposalRules(**{name: settings[name] for name in names}))
+    write_csv(proposal, settings["propose"])
+    return {"out": str(settings["propose"]), "clips": len(proposal), **count_actions(proposal)}
+
+
+def _issues_text(result: dict[str, Any], corpus: Path, settings: dict[str, Any]) -> str:
+    from corpus.rows import counted
+    from corpus.summary import fit
+
+    lines = [f"{fit('clip', 25)} {fit('label', 19)} {fit('suggested', 19)} p(lab) p(sug)"] if result["top"] else []
+    for row in result["top"]:
+        names = f"{fit(row['fname'], 25)} {fit(row['label'], 19)} {fit(row['suggested'], 19)}"
+        lines.append(f"{names} {row['p_label']:>6.2f} {row['p_suggested']:>6.2f}")
+    kind = "" if settings["include_verified"] else "unverified "
+    errors = counted(result["issues"], "likely label error")
+    lines.append(f"{errors} among {counted(result['judged'], kind + 'clip')} -> {result['out']}")
+    proposed = result.get("proposed")
+    if proposed:
+        lines.append(
+            f"{proposed['out']}: trust {proposed['verify']}, relabel {proposed['relabel']}, "
+            f"leave out {proposed['leave_out']}, keep {proposed['keep']} of {proposed['clips']} unverified clips"
+        )
+    if proposed or result["issues"]:
+        files = [*map(str, settings["relabel"]), proposed["out"] if proposed else result["out"]]
+        listen = "" if proposed else "listen, correct the column label, then "
+        relabel = " ".join(f"--relabel {name}" for name in files)
+        lines.append(f"next: {listen}cli train {corpus} {relabel} --run NAME")
+    return "\n".join(lines)
 
 
 @cli.command()
@@ -779,6 +941,7 @@ def _featurize_text(reports: "dict[str, ModeReport]", seconds: float) -> str:
     callback=_finite,
     help="Stop in this time; --resume goes on.",
 )
+@relabel_option("Other labels to train on")
 @option("--resume", is_flag=True, help="Go on with folds that were stopped.")
 @option("--force", is_flag=True, help="Train finished folds anew.")
 @seed_option(42, seeds="Of folds, weights and draws.")
@@ -792,14 +955,17 @@ def train(corpus: Path, modes: "tuple[FeatureMode, ...]", strict: bool, as_json:
     """Train the folds of a run.
 
     What the store lacks is computed first; a finished fold is kept. Without --mode: the modes that the store holds
-    for this corpus, or LH and X.
+    for this corpus, or LH and X. A row of a --relabel file gives a training clip another label (an empty one leaves
+    it out) or says whether it is verified; folds and scores keep the corpus's labels.
 
     \b
     Example:
       cli train data
       cli train --fold 3 --mode lh
       cli train data --epochs 50 --run quick
+      cli train data --relabel relabel.csv --run relabelled
     """
+    from corpus.relabel import count_relabels
     from corpus.tables import read_corpus
 
     start = time.monotonic()
@@ -812,6 +978,8 @@ def train(corpus: Path, modes: "tuple[FeatureMode, ...]", strict: bool, as_json:
         results = _train(clips, readers, request, bars, settings, started=start)
     seconds = round(time.monotonic() - start, 2)
     result = {"runs": results, "quarantined": _list_quarantined(quarantined), "seconds": seconds}
+    if request.relabels is not None:
+        result["relabelled"] = count_relabels(clips, request.relabels)
     show(result, _train_text(results, seconds), as_json=as_json)
     _finish_strict(strict, quarantined)
 
@@ -841,12 +1009,25 @@ def _run_request(clips: "pd.DataFrame", settings: dict[str, Any]) -> "RunRequest
         device=settings["device"],
         resume=settings["resume"],
         force=settings["force"],
+        relabels=_read_relabels(settings["relabel"], clips),
     )
     if not clips.empty:
         check_request(clips, request)
     if spaced := sorted({label for label in clips["label"] if " " in label}):
         say(f"class {spaced[0]!r} holds a space: a Kaggle CSV cannot name it, cli predict --probabilities can")
     return request
+
+
+def _read_relabels(paths: Sequence[Path], clips: "pd.DataFrame") -> "pd.DataFrame | None":
+    """Read the --relabel files, and say what they change."""
+    from corpus.relabel import count_relabels, read_relabels, relabel_words
+
+    if not paths or clips.empty:
+        return None
+    relabels = read_relabels(paths, clips)
+    counts = count_relabels(clips, relabels)
+    say(f"relabelled: {relabel_words(counts)} ({counts['unchanged']} rows say what the corpus says)")
+    return relabels
 
 
 def _training_modes(store: Path, modes: "Sequence[FeatureMode]", clips: "pd.DataFrame") -> "list[FeatureMode]":

@@ -34,7 +34,9 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
-def read_rows(path: Path, *, required: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
+def read_rows(
+    path: Path, *, required: Sequence[str], optional: Sequence[str] = (), unique: bool = True
+) -> pd.DataFrame:
     """Read the columns wanted of a CSV file whose key is ``fname``.
 
     Parameters
@@ -43,6 +45,8 @@ def read_rows(path: Path, *, required: Sequence[str], optional: Sequence[str] = 
         The CSV file.
     required, optional : sequence of str
         Columns that must, or may, be there; all others are passed over. ``fname`` belongs to `required`.
+    unique : bool
+        Whether an ``fname`` may stand in one row only.
 
     Returns
     -------
@@ -53,8 +57,8 @@ def read_rows(path: Path, *, required: Sequence[str], optional: Sequence[str] = 
     Raises
     ------
     CorpusError
-        The file cannot be read, is not UTF-8 or no CSV; a required column is missing; or an ``fname`` is empty, comes
-        twice, or is no plain relative path.
+        The file cannot be read, is not UTF-8 or no CSV; a required column is missing; or an ``fname`` is empty, is no
+        plain relative path, or comes twice where it must be unique.
     """
     header, lines, cells = _parse(path)
     missing = [name for name in required if name not in header]
@@ -67,6 +71,8 @@ def read_rows(path: Path, *, required: Sequence[str], optional: Sequence[str] = 
         columns[name] = [cell.strip() for cell in columns[name]]
     rows = pd.DataFrame(columns, index=pd.Index(lines, name="line"), dtype=TEXT)
     _check_fnames(rows, source=path.name)
+    if unique:
+        refuse(rows, rows["fname"].duplicated(), column="fname", rule="be unique", source=path.name)
     return rows
 
 
@@ -197,7 +203,6 @@ def _check_fnames(rows: pd.DataFrame, *, source: str) -> None:
     refuse(rows, rows["fname"].str.strip() == "", column="fname", rule="not be empty", source=source)
     plain = rows["fname"].map(_is_plain_relative).astype(bool)
     refuse(rows, ~plain, column="fname", rule="be a plain relative path, without '..'", source=source)
-    refuse(rows, rows["fname"].duplicated(), column="fname", rule="be unique", source=source)
 
 
 def _is_plain_relative(fname: str) -> bool:

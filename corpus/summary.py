@@ -142,11 +142,11 @@ def format_summary(summary: CorpusSummary) -> str:
     """
     lines = [*_headline(summary), "", *_kinds(summary), "", f"{'class':<44}{'train':>8}{'verified':>10}{'test':>8}"]
     for label, count in summary["classes"].items():
-        lines.append(f"{_fit(label, 43)} {count['train']:>8,}{count['verified']:>10,}{count['test']:>8,}")
+        lines.append(f"{fit(label, 43)} {count['train']:>8,}{count['verified']:>10,}{count['test']:>8,}")
     problems = summary["problems"]
     lines += ["", f"problems: {len(problems):,}" if problems else "no problems"]
     for problem in problems[:_PROBLEMS_SHOWN]:
-        lines.append(f"  {_fit(problem['fname'], 28)} {_fit(problem['reason'], _WIDTH - 31)}".rstrip())
+        lines.append(f"  {fit(problem['fname'], 28)} {fit(problem['reason'], _WIDTH - 31)}".rstrip())
     if len(problems) > _PROBLEMS_SHOWN:
         lines.append(f"  and {len(problems) - _PROBLEMS_SHOWN:,} more")
     return "\n".join(lines)
@@ -253,10 +253,10 @@ def _kinds(summary: CorpusSummary) -> list[str]:
 def _listed(title: str, counts: Mapping[str, int], *, unit: str = "") -> list[str]:
     """Give one line of values with their counts, cut to the width; none where nothing was counted."""
     text = ", ".join(f"{value}{unit}: {count:,}" for value, count in counts.items())
-    return [f"{title:<10}{_fit(text, _WIDTH - 10).rstrip()}"] if text else []
+    return [f"{title:<10}{fit(text, _WIDTH - 10).rstrip()}"] if text else []
 
 
-def _fit(text: str, columns: int) -> str:
+def fit(text: str, columns: int) -> str:
     """Pad or cut text to a number of columns, with control characters escaped and wide characters counted as two."""
     safe = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
     if _columns(safe) <= columns:

@@ -45,6 +45,22 @@ def find_run(runs: Path, name: str | None = None) -> Path:
     return found[0]
 
 
+def run_folds(run: Path, modes: Sequence[str] | None = None) -> dict[str, list[Path]]:
+    """Return the folders of the trained folds of a run, by mode, in the order of their numbers.
+
+    Raises
+    ------
+    NotFoundError
+        If a mode that is asked for has no trained fold.
+    """
+    there = sorted({path.parents[1].name for path in run.glob(f"*/fold-*/{INFO}")})
+    wanted = list(modes) if modes else there
+    if missing := [mode for mode in wanted if mode not in there]:
+        message = f"run {run.name!r} has no trained fold of mode {missing[0]!r}; it has {', '.join(there) or 'none'}"
+        raise NotFoundError(message)
+    return {mode: _folds(run / mode) for mode in wanted}
+
+
 def load_run(run: Path, modes: Sequence[str] | None = None) -> dict[str, list[Checkpoint]]:
     """Load the networks of a run, by mode, in the order of their folds.
 
@@ -61,12 +77,8 @@ def load_run(run: Path, modes: Sequence[str] | None = None) -> dict[str, list[Ch
     IntegrityError
         If classes or fingerprints disagree, or a checkpoint fails its checks.
     """
-    there = sorted({path.parents[1].name for path in run.glob(f"*/fold-*/{INFO}")})
-    wanted = list(modes) if modes else there
-    if missing := [mode for mode in wanted if mode not in there]:
-        message = f"run {run.name!r} has no trained fold of mode {missing[0]!r}; it has {', '.join(there) or 'none'}"
-        raise NotFoundError(message)
-    loaded = {mode: [load_checkpoint(path) for path in _folds(run / mode)] for mode in wanted}
+    folds = run_folds(run, modes)
+    loaded = {mode: [load_checkpoint(path) for path in folders] for mode, folders in folds.items()}
     _check_agreement([checkpoint for checkpoints in loaded.values() for checkpoint in checkpoints], key="classes")
     for checkpoints in loaded.values():
         _check_agreement(checkpoints, key="fingerprint")

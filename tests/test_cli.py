@@ -88,6 +88,7 @@ class TestEveryCommand:
             "demo",
             "corpus synth",
             "corpus info",
+            "corpus issues",
             "featurize",
             "train",
             "predict",
@@ -477,6 +478,127 @@ class TestCorpusAndCache:
     def test_no_store_says_what_to_do(self, command, shared_corpus):
         argument = {"repair": [shared_corpus], "show": ["hum-00.wav"]}.get(command, [])
         assert "run cli featurize" in run("cache", command, *argument, exit_code=1).stderr
+
+
+class TestLabelErrors:
+    @pytest.fixture
+    def places(self, trained):
+        return ["--runs", trained[0] / "runs"]
+
+    @pytest.fixture
+    def said(self, trained, tmp_path):
+        """A run whose networks are sure of every clip's class, but take hum-00 for noise."""
+        runs = shutil.copytree(trained[0] / "runs", tmp_path / "runs")
+        for path in runs.glob("*/*/*/oof.csv"):
+            table = pd.read_csv(path)
+            said = [name.split("-")[0] if name != "hum-00.wav" else "noise" for name in table["fname"]]
+            for label in CLASSES:
+                table[label] = [0.98 if label == name else 0.01 for name in said]
+            table.to_csv(path, index=False)
+
+    def test_the_likeliest_errors_are_listed(self, said, shared_corpus):
+        result = run("corpus", "issues", shared_corpus)
+        lines = result.stdout.splitlines()
+        assert lines[0].split() == ["clip", "label", "suggested", "p(lab)", "p(sug)"]
+        assert lines[1].split() == ["hum-00.wav", "hum", "noise", "0.01", "0.98"]
+        assert lines[2] == "1 likely label error among 12 unverified clips -> issues.csv"
+        assert lines[3].startswith("next: listen, correct the column label, then cli train ")
+        assert all(len(line) <= 80 for line in lines[:3])
+        table = pd.read_csv("issues.csv")
+        assert table.to_dict("records") == [
+            {
+                "fname": "hum-00.wav",
+                "label": "hum",
+                "suggested": "noise",
+                "p_label": pytest.approx(0.01),
+                "p_suggested": pytest.approx(0.98),
+                "score": pytest.approx(0.97),
+                "manually_verified": 0,
+            }
+        ]
+
+    def test_json_has_counts_and_the_top(self, places, shared_corpus):
+        report = run_json("corpus", "issues", shared_corpus, *places, "--top", 2, "--include-verified", "--mode", "x")
+        assert {"out", "clips", "predicted", "judged", "folds", "issues", "top"} == set(report)
+        assert (report["clips"], report["predicted"], report["judged"]) == (30, 30, 30)
+        assert report["folds"] == {"x": [0, 1]}
+        assert len(report["top"]) == min(2, report["issues"])
+        for row in report["top"]:
+            assert list(row) == list(pd.read_csv("issues.csv").columns)
+
+    def test_clips_without_prediction_are_counted(self, said, shared_corpus):
+        for mode in ("lh", "x"):
+            shutil.rmtree(Path("runs") / "notebook" / mode / "fold-1")
+        result = run("corpus", "issues", shared_corpus)
+        assert "not trained: fold 1 of lh, fold 1 of x" in result.stderr
+        assert "15 of 30 training clips have no prediction, and are not judged" in result.stderr
+
+    def test_a_file_that_is_there_is_replaced_only_by_force(self, places, shared_corpus):
+        Path("issues.csv").write_text("mine")
+        args = ["corpus", "issues", shared_corpus, *places]
+        assert "give --force" in run(*args, exit_code=1).stderr
+        assert "give --force" in run(*args, "--out", "b.csv", "--propose", "issues.csv", exit_code=1).stderr
+        assert Path("issues.csv").read_text() == "mine"
+        run(*args, "--force")
+        run(*args, "--out", "a.csv", "--propose", "./a.csv", exit_code=2)
+
+    def test_a_proposal_is_trained_on_and_scores_keep_the_corpus(self, said, trained, shared_corpus):
+        before = (shared_corpus / "clips.csv").read_bytes()
+        args = ["corpus", "issues", shared_corpus, "--propose", "relabel.csv", "--verify-at-most", 2]
+        result = run(*args)
+        assert "relabel.csv: trust 6, relabel 1, leave out 0, keep 5 of 12 unverified clips" in result.stdout
+        assert f"next: cli train {shared_corpus} --relabel relabel.csv --run NAME" in result.stdout
+        again = [*args, "--leave-out-above", 0.5, "--relabel-above", 1, "--force"]
+        assert run_json(*again)["proposed"] == {
+            "out": "relabel.csv",
+            "clips": 12,
+            "verify": 6,
+            "relabel": 0,
+            "leave_out": 1,
+            "keep": 5,
+        }
+        options = ["--mode", "x", "--folds", 2, "--fold", 0, "--epochs", 1, "--store", trained[0] / "features"]
+        report = run_json("train", shared_corpus, "--relabel", "relabel.csv", "--run", "other", *options)
+        assert report["relabelled"] == {
+            "rows": 12,
+            "relabelled": 0,
+            "verified": 6,
+            "doubted": 0,
+            "left_out": 1,
+            "unchanged": 5,
+        }
+        names, others = (
+            pd.read_csv(f"runs/{name}/x/fold-0/oof.csv")["fname"].tolist() for name in ("notebook", "other")
+        )
+        assert names == others
+        assert "relabelled 6 verified, 1 left out (" in run(
+            "train", shared_corpus, "--run", "other", *options, exit_code=1
+        ).stderr.replace("\n", " ")
+        assert (shared_corpus / "clips.csv").read_bytes() == before
+
+    def test_clips_of_a_file_are_judged_by_it_and_left_to_it(self, said, shared_corpus):
+        Path("hand.csv").write_text("fname,label,manually_verified\nhum-00.wav,noise,1\nhum-03.wav,,\n")
+        args = ["corpus", "issues", shared_corpus, "--relabel", "hand.csv", "--propose", "rest.csv"]
+        result = run(*args)
+        assert "relabelled: 1 clip with another label, 1 verified, 1 left out" in result.stderr
+        assert "0 likely label errors among 10 unverified clips" in result.stdout
+        assert "--relabel hand.csv --relabel rest.csv" in result.stdout
+        assert not {"hum-00.wav", "hum-03.wav"} & set(pd.read_csv("rest.csv")["fname"])
+
+    @pytest.mark.parametrize("command", ["train", "corpus issues"])
+    def test_a_wrong_file_of_labels_is_refused(self, command, said, shared_corpus):
+        Path("relabel.csv").write_text("fname,label\nhum-00.wav,nois\n")
+        result = run(*command.split(), shared_corpus, "--relabel", "relabel.csv", exit_code=1)
+        assert "label must be a class of the corpus (did you mean 'noise'?)" in result.stderr
+        run(*command.split(), shared_corpus, "--relabel", "nowhere.csv", exit_code=2)
+        assert not Path("features").exists()
+
+    def test_another_corpus_is_refused(self, places):
+        make_corpus(Path("c"))
+        table = pd.read_csv("c/clips.csv")
+        table["label"] = table["label"].replace("hum", "low hum")
+        table.to_csv("c/clips.csv", index=False)
+        assert "got 'low hum'" in run("corpus", "issues", "c", *places, exit_code=1).stderr
 
 
 class TestCacheShow:

@@ -13,7 +13,7 @@ from cache.errors import CorpusError, InputError, IntegrityError
 from featurize.modes import FeatureMode
 from train.checkpoint import read_info, save_last
 from train.loop import clear_fold, train_fold
-from train.plan import RunPlan, RunRequest, check_request, class_prior, plan_run
+from train.plan import RunPlan, RunRequest, check_request, class_prior, plan_run, training_targets
 
 
 @pytest.fixture(scope="module")
@@ -254,3 +254,86 @@ def test_clearing_leaves_what_training_did_not_write(tmp_path: Path) -> None:
         (folder / name).touch()
     clear_fold(folder)
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+
+
+# --- other labels to train on ----------------------------------------------------------------------------------------
+
+
+def relabels_of(*rows: tuple[str, str | None, bool | None]) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=["fname", "label", "manually_verified"])
+    return table.astype({"fname": "string", "label": "string", "manually_verified": "boolean"})
+
+
+SOME = relabels_of(("00-Bark.wav", "Gong", None), ("01-Gong.wav", None, None), ("02-Bark.wav", "Bark", True))
+
+
+def test_targets_of_training_follow_the_names_asked_for(clips) -> None:
+    names = ["02-Bark.wav", "00-Bark.wav", "01-Gong.wav", "00-Gong.wav"]
+    labels, verified = training_targets(clips, names, CLASSES, SOME)
+    assert (labels.dtype, labels.tolist()) == (np.int64, [0, 2, -1, 2])
+    assert verified.tolist() == [True, True, True, True]
+    labels, verified = training_targets(clips, names, CLASSES)
+    assert (labels.tolist(), verified.tolist()) == ([0, 0, 2, 2], [False, True, True, True])
+    with pytest.raises(InputError, match=r"must be in the clip table; 'x\.wav' is not"):
+        training_targets(clips, ["x.wav"], CLASSES)
+
+
+def test_a_run_on_other_labels_is_another_run(readers, clips, request_of, trained) -> None:
+    with pytest.raises(InputError, match=r"\(relabelled None → 1 clip with another label, 1 verified, 1 left out \("):
+        plan_run(clips, only(readers), request_of(relabels=SOME))
+    plan = plan_run(clips, only(readers), request_of(relabels=SOME.iloc[:0]))
+    assert len(plan.kept) == 1
+    same = relabels_of(("00-Bark.wav", "Bark", True), ("02-Bark.wav", "Bark", None))
+    assert len(plan_run(clips, only(readers), request_of(relabels=same)).kept) == 1  # says what the corpus says
+
+
+def test_relabelling_is_told_apart_whatever_the_order_of_its_rows(readers, clips, request_of) -> None:
+    def told(relabels: pd.DataFrame) -> str:
+        return str(plan_run(clips, only(readers), request_of(relabels=relabels)).jobs[0].settings["relabelled"])
+
+    assert told(SOME) == told(SOME.iloc[::-1])
+    other = relabels_of(("00-Bark.wav", "Flute", None), *SOME.iloc[1:].itertuples(index=False, name=None))
+    assert told(other) != told(SOME)
+    assert told(other).split(" (")[0] == told(SOME).split(" (")[0]
+
+
+def test_relabelling_moves_no_fold_and_no_score(readers, clips, request_of) -> None:
+    plain, other = (plan_run(clips, only(readers), request_of(relabels=relabels)).jobs for relabels in (None, SOME))
+    for before, after in zip(plain, other, strict=True):
+        for name in ("labels", "held", "scored", "prior"):
+            assert np.array_equal(getattr(before, name), getattr(after, name)), name
+        names = after.reader.names
+        changed = [names[i] for i in np.flatnonzero(before.targets != after.targets)]
+        assert sorted(changed) == ["00-Bark.wav", "01-Gong.wav"]
+        assert [names[i] for i in np.flatnonzero(before.verified != after.verified)] == [
+            "02-Bark.wav"
+        ]
+        assert np.array_equal(before.targets, before.labels)
+
+
+def test_a_fold_without_a_clip_to_train_on_is_refused(readers, clips, request_of) -> None:
+    none = relabels_of(*((name, None, None) for name in clips["fname"]))
+    with pytest.raises(CorpusError, match="fold 0 leaves no clip to train on, as --relabel leaves all of them out"):
+        plan_run(clips, only(readers), request_of(relabels=none))
+
+
+def test_training_learns_the_labels_that_it_is_given(readers, clips, request_of) -> None:
+    """Bark and Gong change places: the network says so, and every such clip of the held fold is scored as wrong."""
+    swap = {"Bark": "Gong", "Flute": "Flute", "Gong": "Bark"}
+    held = plan_run(clips, only(readers), request_of(folds=[0])).jobs[0].held
+    left_out = {readers["head"][1].names[np.flatnonzero(held)[0]], readers["head"][1].names[np.flatnonzero(~held)[0]]}
+    pairs = zip(clips["fname"], clips["label"], strict=True)
+    relabels = relabels_of(*((name, None if name in left_out else swap[label], None) for name, label in pairs))
+    request = request_of(folds=[0], relabels=relabels)
+    request = dataclasses.replace(request, recipe=dataclasses.replace(request.recipe, epochs=8))
+    job = plan_run(clips, only(readers), request).jobs[0]
+    train_fold(job)
+    oof = pd.read_csv(job.folder / "oof.csv").set_index("fname")
+    held_clips = clips.set_index("fname").loc[oof.index]
+    assert len(oof) == held.sum()
+    assert oof.idxmax(axis=1).tolist() == [swap[label] for label in held_clips["label"]]
+    info = read_info(job.folder)
+    assert info is not None
+    assert info["scored_clips"] == held_clips["manually_verified"].sum()
+    assert info["map3"] < 0.9
+    assert info["training_clips"] == (~held).sum() - 1

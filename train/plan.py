@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from cache import StoreReader
 from cache.errors import CorpusError, InputError
+from corpus.relabel import apply_relabels, count_relabels, relabel_words
 from featurize.modes import FeatureMode, completed, difference
 from train.checkpoint import load_last, read_info
 from train.folds import assign_folds
@@ -48,6 +49,8 @@ class RunRequest:
         Go on with folds that were stopped; or train all anew. Not both.
     seconds_limit : float
         For each fold.
+    relabels : DataFrame, optional
+        Other labels to train on, as from ``corpus.relabel.read_relabels``. Folds and scores keep the corpus's.
     """
 
     folder: Path
@@ -60,6 +63,7 @@ class RunRequest:
     resume: bool = False
     force: bool = False
     seconds_limit: float = math.inf
+    relabels: pd.DataFrame | None = None
 
 
 def check_request(clips: pd.DataFrame, request: RunRequest) -> None:
@@ -154,16 +158,17 @@ def _job(
     reader: StoreReader,
     request: RunRequest,
 ) -> FoldJob:
-    rows = pd.Index(clips["fname"]).get_indexer(pd.Index(reader.names))
-    if (rows < 0).any():
-        message = f"every stored clip must be in the clip table; {reader.names[int(rows.argmin())]!r} is not"
-        raise InputError(message)
+    rows = _rows_of(clips, reader.names)
     table = clips.iloc[rows]
-    labels = np.array([classes.index(label) for label in table["label"]], np.int64)
+    labels, _ = training_targets(clips, reader.names, classes)
     verified = table["manually_verified"].fillna(value=False).to_numpy(bool)
+    targets, trusted = training_targets(clips, reader.names, classes, request.relabels)
     held = folds[rows] == fold
     if not held.any() or held.all():
         message = f"fold {fold} leaves no clip with frames to train on or to score; see cli corpus info"
+        raise CorpusError(message)
+    if (targets[~held] < 0).all():
+        message = f"fold {fold} leaves no clip to train on, as --relabel leaves all of them out; keep some of them"
         raise CorpusError(message)
     settings = {
         "recipe": request.recipe.to_dict(),
@@ -176,13 +181,14 @@ def _job(
         "window_frames": mode.window_frames,
         "clips": len(reader),
         "corpus": _corpus_digest(reader, table, folds[rows]),
+        "relabelled": _relabel_digest(table, request.relabels),
     }
     return FoldJob(
         folder=request.folder / mode.name / f"fold-{fold}",
         reader=reader,
         labels=labels,
-        targets=labels,
-        verified=table["manually_verified"].fillna(value=True).to_numpy(bool),
+        targets=targets,
+        verified=trusted,
         held=held,
         scored=verified if (verified & held).any() else np.ones(len(reader), bool),
         recipe=request.recipe,
@@ -192,6 +198,46 @@ def _job(
         device=request.device,
         seconds_limit=request.seconds_limit,
     )
+
+
+def _rows_of(clips: pd.DataFrame, names: Sequence[str]) -> NDArray[np.intp]:
+    rows: NDArray[np.intp] = pd.Index(clips["fname"]).get_indexer(pd.Index(names))
+    if (rows < 0).any():
+        message = f"every stored clip must be in the clip table; {names[int(rows.argmin())]!r} is not"
+        raise InputError(message)
+    return rows
+
+
+def training_targets(
+    clips: pd.DataFrame, names: Sequence[str], classes: Sequence[str], relabels: pd.DataFrame | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return what training takes for the labels of some clips, and which of them it may trust.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        Labelled training clips of the clip table.
+    names : sequence of str
+        The clips asked for, such as those of a reader.
+    classes : sequence of str
+    relabels : DataFrame, optional
+        As from ``corpus.relabel.read_relabels``; without it the answer is what the corpus says.
+
+    Returns
+    -------
+    training_labels : ndarray [shape=(len(names),), int64]
+        Index into the classes; -1 for clips that are left out of training.
+    training_verified : ndarray [shape=(len(names),), bool]
+        True for clips whose label is verified, or nobody says whether it is.
+
+    Raises
+    ------
+    InputError
+        If a clip is not in the clip table.
+    """
+    table = (clips if relabels is None else apply_relabels(clips, relabels)).iloc[_rows_of(clips, names)]
+    labels = pd.Index(classes).get_indexer(pd.Index(table["label"])).astype(np.int64)
+    return labels, table["manually_verified"].fillna(value=True).to_numpy(bool)
 
 
 def class_prior(
@@ -212,6 +258,21 @@ def _corpus_digest(reader: StoreReader, table: pd.DataFrame, folds: np.ndarray[A
     lines = zip(reader.keys, table["label"], verified, folds, strict=True)
     text = "\n".join(f"{key.name}\t{key.digest}\t{label}\t{flag}\t{fold}" for key, label, flag, fold in lines)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _relabel_digest(table: pd.DataFrame, relabels: pd.DataFrame | None) -> str | None:
+    """Say what the clips' relabelling changes, with a hash of it; None where it changes nothing."""
+    if relabels is None:
+        return None
+    relabels = relabels[relabels["fname"].isin(table["fname"])]
+    counts = count_relabels(table, relabels)
+    if counts["unchanged"] == len(relabels):
+        return None
+    after = apply_relabels(table, relabels).sort_values("fname")
+    verified = after["manually_verified"].fillna(value=True)
+    lines = zip(after["fname"], after["label"].fillna(""), verified, strict=True)
+    text = "\n".join(f"{name}\t{label}\t{flag}" for name, label, flag in lines)
+    return f"{relabel_words(counts)} ({hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:16]})"
 
 
 def _settle(job: FoldJob, request: RunRequest, plan: RunPlan) -> None:

@@ -1,0 +1,81 @@
+"""Self-verification: what training should do with unverified clips."""
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from cache.errors import InputError
+from train.proposal import COLUMNS, ProposalRules, count_actions, propose
+
+
+def judged(*rows: tuple[Any, ...]) -> pd.DataFrame:
+    """Rows: label, suggested, p_label, p_suggested, verified, suspect; a suspect is confident."""
+    columns = ["label", "suggested", "p_label", "p_suggested", "manually_verified", "suspect"]
+    table = pd.DataFrame(rows, columns=columns)
+    table["manually_verified"] = table["manually_verified"].astype("boolean")
+    table["score"] = [
+        row.p_suggested - row.p_label if row.label != row.suggested else 0.01 - row.p_label
+        for row in table.itertuples()
+    ]
+    table["confident"] = table["suspect"]
+    table.insert(0, "fname", [f"{row}.wav" for row in range(len(table))])
+    return table
+
+
+TABLE = judged(
+    ("Bark", "Bark", 0.96, 0.96, False, False),
+    ("Bark", "Bark", 0.95, 0.95, None, False),
+    ("Bark", "Gong", 0.05, 0.90, False, True),
+    ("Bark", "Gong", 0.05, 0.60, False, True),
+    ("Bark", "Gong", 0.25, 0.60, False, True),
+    ("Bark", "Gong", 0.05, 0.90, True, True),
+    ("Bark", "Gong", 0.01, 0.99, False, False),
+)
+
+
+def test_each_clip_that_is_not_verified_has_its_action() -> None:
+    proposal = propose(TABLE, ProposalRules())
+    assert list(proposal.columns) == list(COLUMNS)
+    assert proposal["fname"].tolist() == [f"{row}.wav" for row in (0, 1, 2, 3, 4, 6)]
+    assert proposal["action"].tolist() == ["verify", "keep", "relabel", "leave_out", "keep", "keep"]
+    assert proposal["label"].fillna("").tolist() == ["Bark", "Bark", "Gong", "", "Bark", "Bark"]
+    assert proposal["manually_verified"].tolist() == [1, 0, 0, 0, 0, 0]
+    assert set(proposal["given_label"]) == {"Bark"}
+    assert count_actions(proposal) == {"verify": 1, "relabel": 1, "leave_out": 1, "keep": 3}
+
+
+def test_a_class_that_does_not_reach_its_threshold_is_no_new_label() -> None:
+    unsure = TABLE.assign(confident=False)
+    assert count_actions(propose(unsure, ProposalRules()))["relabel"] == 0
+
+
+def test_levels_can_be_chosen() -> None:
+    rules = ProposalRules(verify_above=0.5, relabel_above=0.5, leave_out_above=1.0)
+    assert count_actions(propose(TABLE, rules)) == {"verify": 2, "relabel": 3, "leave_out": 0, "keep": 1}
+
+
+def test_the_likeliest_clips_of_a_class_are_verified_and_no_more_than_asked() -> None:
+    rows = [("Bark", "Bark", p, p, False, False) for p in (0.96, 0.99, 0.98, 0.97)]
+    table = judged(*rows, ("Gong", "Gong", 0.96, 0.96, False, False))
+    proposal = propose(table, ProposalRules(verify_at_most=2))
+    assert proposal["manually_verified"].tolist() == [0, 1, 1, 0, 1]
+    assert propose(table, ProposalRules(verify_at_most=0))["manually_verified"].sum() == 0
+
+
+def test_nothing_unverified_gives_an_empty_table() -> None:
+    assert len(propose(TABLE.assign(manually_verified=True), ProposalRules())) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"verify_above": 1.5}, r"verify_above must be from 0 to 1; got 1\.5"),
+        ({"relabel_above": float("nan")}, "relabel_above must be from 0 to 1; got nan"),
+        ({"leave_out_above": -0.1}, r"leave_out_above must be from 0 to 1; got -0\.1"),
+        ({"verify_at_most": -1}, "verify_at_most must be 0 or more clips a class; got -1"),
+    ],
+)
+def test_rules_are_checked(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        ProposalRules(**changes)

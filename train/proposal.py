@@ -1,0 +1,101 @@
+"""Self-verification: what training should do with each clip whose label nobody verified, by its out-of-fold prediction.
+
+Conventions
+-----------
+Probabilities and thresholds are those of `train.issues`. A proposal is a table that ``cli train --relabel`` takes.
+
+Source of keeping labels that the networks agree with, the level of 0.95 and the 40 clips a class: Dorfer and Widmer,
+"Training general-purpose audio tagging networks with noisy labels and iterative self-verification", DCASE 2018. What
+is done with suspect labels builds on confident learning: one is changed where the other class is likely enough, else
+left out of training where the label is far behind, else kept, as half of the suspects of a weak network are right.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cache.errors import InputError
+
+COLUMNS = ("fname", "label", "manually_verified", "action", "given_label", "p_label", "suggested", "p_suggested")
+ACTIONS = ("verify", "relabel", "leave_out", "keep")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProposalRules:
+    """When an unverified clip is trusted, relabelled or left out.
+
+    Parameters
+    ----------
+    verify_above : float in [0, 1]
+        A label that is the likeliest class counts as verified where its probability is above this.
+    verify_at_most : int >= 0
+        So many clips a class, the likeliest first.
+    relabel_above : float in [0, 1]
+        A suspect clip gets the class suggested where its probability is above this, and reaches the class's threshold.
+    leave_out_above : float in [0, 1]
+        Any other suspect clip is left out where its score is above this: by so much the likeliest other class is
+        likelier than the label.
+    """
+
+    verify_above: float = 0.95
+    verify_at_most: int = 40
+    relabel_above: float = 0.8
+    leave_out_above: float = 0.4
+
+    def __post_init__(self) -> None:
+        for name in ("verify_above", "relabel_above", "leave_out_above"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                message = f"{name} must be from 0 to 1; got {value}"
+                raise InputError(message)
+        if self.verify_at_most < 0:
+            message = f"verify_at_most must be 0 or more clips a class; got {self.verify_at_most}"
+            raise InputError(message)
+
+
+def propose(judged: pd.DataFrame, rules: ProposalRules) -> pd.DataFrame:
+    """Propose what training should do with each clip that is not verified.
+
+    Parameters
+    ----------
+    judged : DataFrame
+        As from `train.issues.judge_labels`.
+    rules : ProposalRules
+
+    Returns
+    -------
+    DataFrame
+        `COLUMNS`, one row an unverified clip in the order given; ``action`` is one of `ACTIONS`, ``label`` missing for
+        clips to leave out, ``manually_verified`` 1 for those to verify and 0 for the others.
+    """
+    table = judged[~judged["manually_verified"].fillna(value=False).astype(bool)]
+    verified = _verified(table, rules)
+    suspect = table["suspect"].to_numpy(bool)
+    relabelled = suspect & (table["confident"] & (table["p_suggested"] > rules.relabel_above)).to_numpy(bool)
+    left_out = suspect & ~relabelled & (table["score"] > rules.leave_out_above).to_numpy(bool)
+    action = np.select([verified, relabelled, left_out], ACTIONS[:3], ACTIONS[3])
+    label = table["label"].to_numpy(object)
+    new_label = np.where(relabelled, table["suggested"].to_numpy(object), label)
+    new_label[left_out] = None
+    columns = {
+        "fname": table["fname"].to_numpy(),
+        "label": new_label,
+        "manually_verified": verified.astype(int),
+        "action": action,
+        "given_label": label,
+    }
+    return pd.DataFrame(columns | {name: table[name].to_numpy() for name in COLUMNS[5:]})
+
+
+def count_actions(proposal: pd.DataFrame) -> dict[str, int]:
+    """Count the clips of each action."""
+    return {action: int((proposal["action"] == action).sum()) for action in ACTIONS}
+
+
+def _verified(table: pd.DataFrame, rules: ProposalRules) -> NDArray[np.bool_]:
+    """Tell the clips to trust: those above the level, up to so many a class."""
+    agreed = table[(table["score"] < 0) & (table["p_label"] > rules.verify_above)]
+    best = agreed.sort_values("p_label", ascending=False, kind="stable").groupby("label").head(rules.verify_at_most)
+    return table.index.isin(best.index)
