@@ -958,6 +958,9 @@ def train(corpus: Path, modes: "tuple[FeatureMode, ...]", strict: bool, as_json:
     for this corpus, or LH and X. A row of a --relabel file gives a training clip another label (an empty one leaves
     it out) or says whether it is verified; folds and scores keep the corpus's labels.
 
+    Where some labels are unverified and all folds are asked for, --label-noise on trains twice: the first round, of
+    half the epochs, tells which of these labels the second leaves out. They stand in RUN/relabel.csv.
+
     \b
     Example:
       cli train data
@@ -975,6 +978,8 @@ def train(corpus: Path, modes: "tuple[FeatureMode, ...]", strict: bool, as_json:
     with progress_bars() as bars:
         chosen = _training_modes(settings["store"], modes, clips)
         readers, quarantined = _stored(clips, chosen, bars, settings)
+        if _takes_two_rounds(clips, request):
+            request = _first_round(clips, readers, request, bars, settings, started=start)
         results = _train(clips, readers, request, bars, settings, started=start)
     seconds = round(time.monotonic() - start, 2)
     result = {"runs": results, "quarantined": _list_quarantined(quarantined), "seconds": seconds}
@@ -982,6 +987,47 @@ def train(corpus: Path, modes: "tuple[FeatureMode, ...]", strict: bool, as_json:
         result["relabelled"] = count_relabels(clips, request.relabels)
     show(result, _train_text(results, seconds), as_json=as_json)
     _finish_strict(strict, quarantined)
+
+
+def _takes_two_rounds(clips: "pd.DataFrame", request: "RunRequest") -> bool:
+    """Tell whether a first training is to judge the labels that nobody verified."""
+    unverified = int((~clips["manually_verified"].fillna(value=True)).sum())
+    if not (request.recipe.first_round and unverified) or request.relabels is not None:
+        return False
+    if request.folds is not None:
+        say(f"--fold all would first find out which of the {unverified} unverified labels to leave out of training")
+    return request.folds is None
+
+
+def _first_round(
+    clips: "pd.DataFrame",
+    readers: "dict[str, tuple[FeatureMode, StoreReader]]",
+    request: "RunRequest",
+    bars: Bars,
+    settings: dict[str, Any],
+    *,
+    started: float,
+) -> "RunRequest":
+    """Train once to judge unverified labels, unless that is done, and leave those out that it does not believe."""
+    import dataclasses
+
+    from infer.oof import read_out_of_fold
+    from infer.submission import write_csv
+    from train.issues import judge_labels
+    from train.proposal import leave_out_doubted
+
+    file = request.folder / "relabel.csv"
+    if request.force or not file.exists():
+        first = dataclasses.replace(
+            request, folder=request.folder / "first-round", recipe=request.recipe.for_first_round()
+        )
+        say(f"first round, to judge unverified labels: {first.recipe.epochs} epochs")
+        share = request.recipe.first_round / (1 + request.recipe.first_round)
+        limit = settings["limit_minutes"] and settings["limit_minutes"] * share
+        _train(clips, readers, first, bars, {**settings, "limit_minutes": limit}, started=started)
+        judged = judge_labels(clips, read_out_of_fold(first.folder, list(readers)).probabilities)
+        write_csv(leave_out_doubted(judged), file)
+    return dataclasses.replace(request, relabels=_read_relabels([file], clips))
 
 
 def _run_request(clips: "pd.DataFrame", settings: dict[str, Any]) -> "RunRequest":

@@ -305,9 +305,7 @@ def test_relabelling_moves_no_fold_and_no_score(readers, clips, request_of) -> N
         names = after.reader.names
         changed = [names[i] for i in np.flatnonzero(before.targets != after.targets)]
         assert sorted(changed) == ["00-Bark.wav", "01-Gong.wav"]
-        assert [names[i] for i in np.flatnonzero(before.verified != after.verified)] == [
-            "02-Bark.wav"
-        ]
+        assert [names[i] for i in np.flatnonzero(before.verified != after.verified)] == ["02-Bark.wav"]
         assert np.array_equal(before.targets, before.labels)
 
 

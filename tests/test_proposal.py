@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from cache.errors import InputError
-from train.proposal import COLUMNS, ProposalRules, count_actions, propose
+from train.proposal import COLUMNS, ProposalRules, count_actions, leave_out_doubted, propose
 
 
 def judged(*rows: tuple[Any, ...]) -> pd.DataFrame:
@@ -79,3 +79,41 @@ def test_nothing_unverified_gives_an_empty_table() -> None:
 def test_rules_are_checked(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         ProposalRules(**changes)
+
+
+# --- what the second of two trainings leaves out ---------------------------------------------------------------------
+
+
+def test_labels_far_below_what_is_usual_for_the_class_are_doubted() -> None:
+    verified = [("Bark", "Bark", p, p, True, False) for p in (0.7, 0.8, 0.9)]
+    found = leave_out_doubted(
+        judged(
+            *verified,
+            ("Bark", "Gong", 0.12, 0.8, False, True),
+            ("Bark", "Gong", 0.14, 0.8, False, True),
+            ("Bark", "Gong", 0.12, 0.8, None, True),  # nobody says that it is unverified
+            ("Bark", "Gong", 0.01, 0.8, True, True),
+        ),
+        share=0.25,
+    )
+    assert found["fname"].tolist() == ["3.wav"]
+    assert found["label"].isna().all()
+    assert found["p_usual"].tolist() == pytest.approx(
+        [(0.7 + 0.8 + 0.9 + 0.12 + 0.01) / 5]
+    )  # of which a quarter is 0.1265
+
+
+def test_a_class_that_networks_do_not_tell_loses_nothing() -> None:
+    rows = [("Bark", "Gong", p, 0.9, verified, True) for p in (0.02, 0.03, 0.04) for verified in (True, False)]
+    assert leave_out_doubted(judged(*rows)).empty
+
+
+def test_a_class_with_few_verified_clips_is_measured_by_all_of_its_clips() -> None:
+    rows = [("Bark", "Bark", 0.9, 0.9, False, False)] * 3 + [("Bark", "Gong", 0.01, 0.9, False, True)]
+    assert leave_out_doubted(judged(*rows, ("Bark", "Gong", 0.05, 0.9, True, True)))["fname"].tolist() == ["3.wav"]
+
+
+@pytest.mark.parametrize("verified", [True, None])
+def test_without_unverified_clips_none_is_doubted(verified: bool | None) -> None:
+    rows = [("Bark", "Bark", 0.9, 0.9, verified, False)] * 3 + [("Bark", "Gong", 0.0, 0.9, verified, True)]
+    assert leave_out_doubted(judged(*rows)).empty

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from cache.errors import InputError
 
 COLUMNS = ("fname", "label", "manually_verified", "action", "given_label", "p_label", "suggested", "p_suggested")
+DOUBTED_SHARE = 0.2
+_LEAST_VERIFIED = 3  # clips of a class, to know what is usual for it
 ACTIONS = ("verify", "relabel", "leave_out", "keep")
 
 
@@ -99,3 +101,39 @@ def _verified(table: pd.DataFrame, rules: ProposalRules) -> NDArray[np.bool_]:
     agreed = table[(table["score"] < 0) & (table["p_label"] > rules.verify_above)]
     best = agreed.sort_values("p_label", ascending=False, kind="stable").groupby("label").head(rules.verify_at_most)
     return table.index.isin(best.index)
+
+
+def leave_out_doubted(judged: pd.DataFrame, *, share: float = DOUBTED_SHARE) -> pd.DataFrame:
+    """Leave those unverified clips out of training whose labels a first training does not believe.
+
+    A label is doubted where its probability is below a share of what networks give, on average, to verified clips of
+    the class (to all its clips, where fewer than three are verified). So classes that networks do not tell yet lose
+    nothing.
+
+    Parameters
+    ----------
+    judged : DataFrame
+        As from `train.issues.judge_labels`.
+    share : float in [0, 1]
+
+    Returns
+    -------
+    DataFrame
+        One row a doubted clip: ``fname``, ``label``, which is missing, ``manually_verified``, 0, ``action``,
+        ``given_label``, ``p_label`` and ``p_usual``, the mean that it is held against.
+    """
+    verified = judged["manually_verified"].fillna(value=True).astype(bool)
+    known = verified.groupby(judged["label"]).transform("sum") >= _LEAST_VERIFIED
+    usual = judged["p_label"].where(verified | ~known).groupby(judged["label"]).transform("mean")
+    doubted = ~verified & (judged["p_label"] < share * usual)
+    return pd.DataFrame(
+        {
+            "fname": judged["fname"],
+            "label": None,
+            "manually_verified": 0,
+            "action": "leave_out",
+            "given_label": judged["label"],
+            "p_label": judged["p_label"],
+            "p_usual": usual,
+        }
+    )[doubted]

@@ -75,6 +75,9 @@ class Recipe:
         Multiply probabilities with the classes' shares, which equal shares in training have removed.
     unverified_weight : float in [0, 1]
         Weight in the loss of clips whose labels nobody verified.
+    first_round : float in [0, 1]
+        Share of the epochs that a first training of all folds takes, where labels are unverified: its out-of-fold
+        predictions tell which of these the second leaves out. 0 for one training only.
 
     Raises
     ------
@@ -107,6 +110,7 @@ class Recipe:
     window_mean: WindowMean = "geometric"
     restore_prior: bool = False
     unverified_weight: float = 1.0
+    first_round: float = 0.0
 
     def __post_init__(self) -> None:
         for field in ("epochs", "batch_size", "learning_rate", "shortest_crop", "longest_crop"):
@@ -134,6 +138,10 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as JSON-able values."""
         return dataclasses.asdict(self)
+
+    def for_first_round(self) -> Self:
+        """Return the recipe of the first of two trainings: as long as ``first_round`` says."""
+        return dataclasses.replace(self, epochs=max(1, round(self.first_round * self.epochs)), first_round=0.0)
 
     def with_label_noise(self, reckoned: bool) -> Self:
         """Return the recipe with all that reckons with wrong labels, as "best" has it, or with none of it."""
@@ -170,8 +178,9 @@ _SHARES = (
     "mask_bands",
     "mask_frames",
     "unverified_weight",
+    "first_round",
 )
-_LABEL_NOISE = ("unverified_weight",)
+_LABEL_NOISE = ("unverified_weight", "first_round")
 _CHOICES = {
     "network": NETWORKS,
     "normalisation": (*get_args(Normalisation), "by-mode"),
@@ -216,5 +225,6 @@ RECIPES = {
         shortest_crop=0.3,
         restore_prior=True,
         unverified_weight=0.6,
+        first_round=0.5,
     ),
 }
