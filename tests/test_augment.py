@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.augment import erase, mask, mixup, shift_and_flip
+from train.augment import equalise, erase, mask, mixup, shift_and_flip, shift_bands
 
 B, T, M = 64, 40, 16
 
@@ -51,6 +51,28 @@ def test_shares_of_a_tiny_alpha_are_numbers() -> None:
     one = torch.ones(20_000, 1, 1)
     share = mixup(one, one, alpha=1e-3, generator=seeded())[1]  # both gamma variates underflow
     assert share.isfinite().all()
+
+
+# --- other pitches, other microphones ------------------------------------------------------------------------------
+
+
+def test_bands_move_up_and_down_and_repeat_at_the_edge() -> None:
+    x = torch.arange(M).float().expand(500, T, M)
+    moved = shift_bands(x, most=0.2, generator=seeded())  # of 16 bands, three
+    shift = (moved - x)[:, 0, 8]
+    assert sorted(shift.unique().tolist()) == [-3, -2, -1, 0, 1, 2, 3]
+    expected = (torch.arange(M)[None, :] + shift[:, None]).clamp(0, M - 1)
+    assert torch.equal(moved, expected[:, None, :].expand_as(x))
+
+
+def test_an_equaliser_adds_a_curve_of_the_bands_to_all_frames() -> None:
+    x = torch.randn(2000, T, M, generator=seeded(3))
+    curve = equalise(x, std=0.25, generator=seeded()) - x
+    assert torch.allclose(curve, curve[:, :1].expand_as(curve), atol=1e-5)
+    assert float(curve[:, 0, 0].std()) == pytest.approx(0.25, rel=0.1)
+    assert abs(float(curve.mean())) < 0.02
+    bends = curve[:, 0].diff(dim=1).diff(dim=1).abs() > 1e-4
+    assert int(bends.sum(dim=1).max()) <= 6  # straight between five points, which lie between bands
 
 
 # --- masks ---------------------------------------------------------------------------------------------------------
@@ -170,6 +192,8 @@ def test_draws_come_from_the_generator_alone(x: torch.Tensor) -> None:
     def augmented(seed: int) -> torch.Tensor:
         generator = seeded(seed)
         mixed, share = mixup(x, x.flip(0), alpha=1.0, generator=generator)
+        mixed = shift_bands(mixed, most=0.2, generator=generator)
+        mixed = equalise(mixed, std=0.25, generator=generator)
         mixed = mask(mixed, bands=0.3, frames=0.3, generator=generator)
         moved = shift_and_flip(mixed, max_shift=0.4, flip=True, generator=generator)
         return torch.cat([erase(moved, probability=0.5, generator=generator).ravel(), share])
@@ -186,6 +210,8 @@ def test_what_is_given_is_not_changed(x: torch.Tensor) -> None:
     kept = x.clone()
     mixup(x, x.flip(0), alpha=1.0, generator=seeded())
     mask(x, bands=0.3, frames=0.3, generator=seeded())
+    shift_bands(x, most=0.2, generator=seeded())
+    equalise(x, std=1.0, generator=seeded())
     shift_and_flip(x, max_shift=0.4, flip=True, generator=seeded())
     erase(x, probability=1.0, generator=seeded())
     assert torch.equal(x, kept)

@@ -28,6 +28,8 @@ def test_the_notebooks_values() -> None:
         "max_shift": 0.4,
         "flip": True,
         "erase_probability": 0.5,
+        "max_band_shift": 0.0,
+        "equaliser_std": 0.0,
         "mask_bands": 0.0,
         "mask_frames": 0.0,
         "whole_clips": False,
@@ -37,6 +39,7 @@ def test_the_notebooks_values() -> None:
         "window_mean": "geometric",
         "restore_prior": False,
         "unverified_weight": 1.0,
+        "first_round": 0.0,
     }
     assert all(name == recipe.name for name, recipe in RECIPES.items())
 
@@ -52,6 +55,14 @@ def test_label_noise_is_reckoned_with_or_not() -> None:
     assert best.with_label_noise(False).unverified_weight == 1.0
     assert notebook.with_label_noise(True).unverified_weight == best.unverified_weight < 1.0
     assert notebook.with_label_noise(True).network == notebook.network
+    assert best.with_label_noise(False).first_round == 0 < notebook.with_label_noise(True).first_round
+
+
+def test_a_first_round_is_a_shorter_training() -> None:
+    first = RECIPES["best"].for_first_round()
+    assert first.epochs == RECIPES["best"].epochs * RECIPES["best"].first_round
+    assert first == dataclasses.replace(RECIPES["best"], epochs=first.epochs, first_round=0.0)
+    assert dataclasses.replace(RECIPES["best"], epochs=1).for_first_round().epochs == 1
 
 
 def test_settings_survive_json() -> None:

@@ -7,6 +7,7 @@ epoch is a function of its seed. Which of them a training uses, and with what va
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -29,6 +30,32 @@ def mixup(x: Tensor, other: Tensor, *, alpha: float, generator: torch.Generator)
     # Both variates of a small alpha can be 0.
     share = torch.where(gamma.sum(dim=0) > 0, gamma[0] / gamma.sum(dim=0), 0.5).to(x.device)
     return torch.lerp(other, x, share[:, None, None]), share
+
+
+def shift_bands(x: Tensor, *, most: float, generator: torch.Generator) -> Tensor:
+    """Move each window up or down by up to ``most`` of its bands: a sound of another pitch.
+
+    What comes in from outside repeats the edge band.
+    """
+    n_windows, n_frames, n_mels = x.shape
+    limit = round(most * n_mels)
+    shift = torch.randint(-limit, limit + 1, (n_windows, 1), generator=generator)
+    band = (torch.arange(n_mels)[None, :] + shift).clamp_(0, n_mels - 1)
+    return x.gather(2, band.to(x.device)[:, None, :].expand(n_windows, n_frames, n_mels))
+
+
+_EQUALISER_POINTS = 5
+
+
+def equalise(x: Tensor, *, std: float, generator: torch.Generator) -> Tensor:
+    """Add to each window a smooth curve over its bands: a sound of another microphone or room.
+
+    The curve is straight between five points whose heights are normal, of this standard deviation.
+    """
+    n_windows, _, n_mels = x.shape
+    points = torch.randn(n_windows, 1, _EQUALISER_POINTS, generator=generator) * std
+    curve = F.interpolate(points, size=n_mels, mode="linear", align_corners=True)
+    return x + curve.to(x.device)
 
 
 def mask(x: Tensor, *, bands: float, frames: float, generator: torch.Generator) -> Tensor:

@@ -8,16 +8,17 @@ from torch import Tensor, nn
 
 from train.models import Normalisation, Normalise
 
-CHANNELS = (32, 64, 128, 256)
+STAGES = ((32,), (64,), (128,), (256, 256))
+"""Channels of each convolution; what stands together is pooled together, the last stage not at all."""
 
 
 class ConvNet(nn.Module):
     """Convolutions over time and frequency, pooled to one vector by mean and maximum over time.
 
-    Five by five with stride 2, then three by three; each followed by pooling, batch normalisation and ReLU, in this
-    order: on a quarter of the values, normalisation and ReLU take a quarter of the time. Pooling over time is the sum
-    of mean and maximum (Kong et al., 2020, "PANNs", arXiv:1912.10211, section II-A): the mean tells lasting sounds,
-    the maximum short ones. Frequencies are averaged before that.
+    Five by five with stride 2, then three by three; each followed by batch normalisation and ReLU, and at a stage's end
+    by pooling before them: on a quarter of the values, normalisation and ReLU take a quarter of the time. Pooling over
+    time is the sum of mean and maximum (Kong et al., 2020, "PANNs", arXiv:1912.10211, section II-A): the mean tells
+    lasting sounds, the maximum short ones. Frequencies are averaged before that.
 
     The logarithm of ``prior`` is added to the scores in ``forward``, and not in ``scores``, which training uses:
     training draws classes in equal shares, and clips to be tagged come as the prior says.
@@ -27,7 +28,8 @@ class ConvNet(nn.Module):
     n_mels : int > 0
     n_classes : int > 0
     normalisation : "samplewise", "featurewise" or "peakwise"
-    channels : sequence of int
+    stages : sequence of sequence of int
+        See `STAGES`.
     dropout : float in [0, 1)
         Share of the pooled values that training leaves out.
     """
@@ -40,7 +42,7 @@ class ConvNet(nn.Module):
         n_mels: int,
         n_classes: int,
         normalisation: Normalisation,
-        channels: Sequence[int] = CHANNELS,
+        stages: Sequence[Sequence[int]] = STAGES,
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
@@ -49,18 +51,23 @@ class ConvNet(nn.Module):
             "n_mels": n_mels,
             "n_classes": n_classes,
             "normalisation": normalisation,
-            "channels": list(channels),
+            "stages": [list(stage) for stage in stages],
             "dropout": dropout,
         }
         self.normalise = Normalise(normalisation)
         self.register_buffer("log_prior", torch.zeros(n_classes))
-        # Shapes for LH (M, T) = (128, 201) and four stages: (B, 32, 32, 51), (B, 64, 16, 26), (B, 128, 8, 13) and
+        layers: list[nn.Module] = []
+        n_in = 1
+        for number, stage in enumerate(stages):
+            for n_out in stage[:-1]:
+                layers += _convolution(n_in, n_out, pooled=False)
+                n_in = n_out
+            layers += _convolution(n_in, stage[-1], pooled=number < len(stages) - 1)
+            n_in = stage[-1]
+        # Shapes for LH, (M, T) = (128, 201), after each stage: (B, 32, 32, 51), (B, 64, 16, 26), (B, 128, 8, 13) and
         # (B, 256, 8, 13).
-        sizes = (1, *channels)
-        self.features = nn.Sequential(
-            *(_stage(sizes[i], sizes[i + 1], first=i == 0, pooled=i < len(channels) - 1) for i in range(len(channels)))
-        )
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels[-1], n_classes))
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(n_in, n_classes))
 
     def set_prior(self, prior: Tensor) -> None:
         """Set the shares of the classes [K] in what is going to be scored."""
@@ -80,8 +87,9 @@ class ConvNet(nn.Module):
         return self.scores(self.normalise(x)) + self.log_prior
 
 
-def _stage(n_in: int, n_out: int, *, first: bool, pooled: bool) -> nn.Sequential:
+def _convolution(n_in: int, n_out: int, *, pooled: bool) -> list[nn.Module]:
+    first = n_in == 1
     convolution = nn.Conv2d(n_in, n_out, 5 if first else 3, 2 if first else 1, 2 if first else 1, bias=False)
     # Rounded up, so that something is left of the smallest spectrogram.
     pooling = [nn.MaxPool2d(2, ceil_mode=True)] if pooled else []
-    return nn.Sequential(convolution, *pooling, nn.BatchNorm2d(n_out), nn.ReLU())
+    return [convolution, *pooling, nn.BatchNorm2d(n_out), nn.ReLU()]

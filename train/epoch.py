@@ -166,6 +166,10 @@ def _augmented(
         x = augment.shift_and_flip(x, max_shift=recipe.max_shift, flip=recipe.flip, generator=generator)
     if recipe.erase_probability:
         x = augment.erase(x, probability=recipe.erase_probability, generator=generator)
+    if recipe.max_band_shift:
+        x = augment.shift_bands(x, most=recipe.max_band_shift, generator=generator)
+    if recipe.equaliser_std:
+        x = augment.equalise(x, std=recipe.equaliser_std, generator=generator)
     if recipe.mask_bands or recipe.mask_frames:
         x = augment.mask(x, bands=recipe.mask_bands, frames=recipe.mask_frames, generator=generator)
     return x, shares

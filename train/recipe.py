@@ -61,6 +61,10 @@ class Recipe:
     flip : bool
         Reverse half of the windows in time.
     erase_probability : float in [0, 1]
+    max_band_shift : float in [0, 1]
+        Largest shift in frequency, as a share of the bands.
+    equaliser_std : float >= 0
+        Standard deviation of the random curve over the bands that is added, in units of the normalised window.
     mask_bands, mask_frames : float in [0, 1]
         Widest band and longest stretch that are masked, two of each, as shares of the window; 0 masks nothing.
     whole_clips : bool
@@ -101,6 +105,8 @@ class Recipe:
     max_shift: float = 0.4
     flip: bool = True
     erase_probability: float = 0.5
+    max_band_shift: float = 0.0
+    equaliser_std: float = 0.0
     mask_bands: float = 0.0
     mask_frames: float = 0.0
     whole_clips: bool = False
@@ -116,7 +122,7 @@ class Recipe:
         for field in ("epochs", "batch_size", "learning_rate", "shortest_crop", "longest_crop"):
             if not 0 < getattr(self, field) < math.inf:
                 self._refuse(field, "must be above 0")
-        for field in ("weight_decay", "clip_norm", "mixup_alpha"):
+        for field in ("weight_decay", "clip_norm", "mixup_alpha", "equaliser_std"):
             if not 0 <= getattr(self, field) < math.inf:
                 self._refuse(field, "must be 0 or more")
         for field in _SHARES:
@@ -175,6 +181,7 @@ _SHARES = (
     "unmixed_share",
     "max_shift",
     "erase_probability",
+    "max_band_shift",
     "mask_bands",
     "mask_frames",
     "unverified_weight",
@@ -214,11 +221,12 @@ RECIPES = {
         weight_decay=0.02,
         clip_norm=5.0,
         average_decay=0.99,
-        mixup_alpha=0.4,
         unmixed_share=0.1,
         max_shift=0.0,
         flip=False,
         erase_probability=0.0,
+        max_band_shift=0.03,
+        equaliser_std=0.25,
         mask_bands=0.15,
         mask_frames=0.2,
         whole_clips=True,
