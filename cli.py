@@ -698,7 +698,7 @@ def corpus_issues(
     \b
     Example:
       cli corpus issues data
-      cli corpus issues data --run notebook --propose relabel.csv
+      cli corpus issues data --run best --propose relabel.csv
       cli train data --relabel relabel.csv --run relabelled
     """
     from corpus.tables import read_corpus

@@ -25,8 +25,8 @@ from corpus.rows import TEXT, counted, read_rows, refuse
 class RelabelCounts(TypedDict):
     """What relabelling changes; counts of clips, of which one may count as relabelled and as verified or doubted.
 
-    ``verified`` clips count as verified now and did not before, ``doubted`` ones the other way; ``unchanged`` ones have
-    a row that says what the corpus says.
+    ``verified`` clips count as verified now and did not before, ``doubted`` ones the other way; clips of which the
+    corpus does not say count as verified, as in training. ``unchanged`` ones have a row that says what the corpus says.
     """
 
     rows: int
@@ -100,7 +100,7 @@ def count_relabels(clips: pd.DataFrame, relabels: pd.DataFrame) -> RelabelCounts
     after = apply_relabels(clips, relabels).loc[before.index]
     out = after["label"].isna()
     relabelled = (after["label"] != before["label"]) & ~out
-    was, now = (table["manually_verified"].fillna(value=False).astype(bool) for table in (before, after))
+    was, now = (table["manually_verified"].fillna(value=True).astype(bool) for table in (before, after))
     verified, doubted = now & ~was & ~out, was & ~now & ~out
     return {
         "rows": len(relabels),

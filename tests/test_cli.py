@@ -528,7 +528,7 @@ class TestLabelErrors:
 
     def test_clips_without_prediction_are_counted(self, said, shared_corpus):
         for mode in ("lh", "x"):
-            shutil.rmtree(Path("runs") / "notebook" / mode / "fold-1")
+            shutil.rmtree(Path("runs") / "best" / mode / "fold-1")
         result = run("corpus", "issues", shared_corpus)
         assert "not trained: fold 1 of lh, fold 1 of x" in result.stderr
         assert "15 of 30 training clips have no prediction, and are not judged" in result.stderr
@@ -567,9 +567,7 @@ class TestLabelErrors:
             "left_out": 1,
             "unchanged": 5,
         }
-        names, others = (
-            pd.read_csv(f"runs/{name}/x/fold-0/oof.csv")["fname"].tolist() for name in ("notebook", "other")
-        )
+        names, others = (pd.read_csv(f"runs/{name}/x/fold-0/oof.csv")["fname"].tolist() for name in ("best", "other"))
         assert names == others
         assert "relabelled 6 verified, 1 left out (" in run(
             "train", shared_corpus, "--run", "other", *options, exit_code=1

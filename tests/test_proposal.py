@@ -40,7 +40,7 @@ def test_each_clip_that_is_not_verified_has_its_action() -> None:
     assert proposal["fname"].tolist() == [f"{row}.wav" for row in (0, 1, 2, 3, 4, 6)]
     assert proposal["action"].tolist() == ["verify", "keep", "relabel", "leave_out", "keep", "keep"]
     assert proposal["label"].fillna("").tolist() == ["Bark", "Bark", "Gong", "", "Bark", "Bark"]
-    assert proposal["manually_verified"].tolist() == [1, 0, 0, 0, 0, 0]
+    assert proposal["manually_verified"].fillna(-1).tolist() == [1, -1, 0, 0, 0, 0]  # nobody says of the second
     assert set(proposal["given_label"]) == {"Bark"}
     assert count_actions(proposal) == {"verify": 1, "relabel": 1, "leave_out": 1, "keep": 3}
 

@@ -70,7 +70,7 @@ def propose(judged: pd.DataFrame, rules: ProposalRules) -> pd.DataFrame:
     -------
     DataFrame
         `COLUMNS`, one row an unverified clip in the order given; ``action`` is one of `ACTIONS`, ``label`` missing for
-        clips to leave out, ``manually_verified`` 1 for those to verify and 0 for the others.
+        clips to leave out, ``manually_verified`` 1 for those to verify, 0 for those to relabel, else the corpus's.
     """
     table = judged[~judged["manually_verified"].fillna(value=False).astype(bool)]
     verified = _verified(table, rules)
@@ -81,10 +81,11 @@ def propose(judged: pd.DataFrame, rules: ProposalRules) -> pd.DataFrame:
     label = table["label"].to_numpy(object)
     new_label = np.where(relabelled, table["suggested"].to_numpy(object), label)
     new_label[left_out] = None
+    flags = table["manually_verified"].mask(verified, other=True).mask(relabelled, other=False)
     columns = {
         "fname": table["fname"].to_numpy(),
         "label": new_label,
-        "manually_verified": verified.astype(int),
+        "manually_verified": flags.astype("Int64").array,
         "action": action,
         "given_label": label,
     }
