@@ -38,6 +38,8 @@ _MOST = {
     "n_mels": 2**14,
     "window_seconds": 3_600,
 }
+_MOST_WEIGHTS = 2**24  # of a filter bank, which takes 0.5 GB to build then
+_LONGEST_NAME = 40  # the names of folders, runs and files hold it, and a file system takes 255 bytes
 # Settings that came later. At these values they are not written, so that what was stored before them keeps its
 # fingerprint and its bytes.
 _UNWRITTEN = {"win_samples": None, "power": 2, "log_offset": None}
@@ -52,11 +54,12 @@ class FeatureMode:
     Parameters
     ----------
     name : str
-        Short lower-case word; the store's folder starts with it.
+        Lower-case word of at most 40 letters; the store's folder starts with it.
     sample_rate_hz : int > 0
         The clip is resampled to this rate.
     n_fft, hop_samples, n_mels : int > 0
         Length of a frame (and of its FFT), which is even; step between frames; number of bands, whatever the scale.
+        ``n_mels * (n_fft / 2 + 1)``, the weights of the filter bank, are at most 2**24.
     fmin_hz, fmax_hz : float
         Lower edge of the lowest band and upper edge of the highest; ``0 <= fmin_hz < fmax_hz <= sample_rate_hz / 2``.
     scale : "mel", "htk" or "log"
@@ -109,6 +112,8 @@ class FeatureMode:
                 self._refuse(field, rule)
         if not (self.name.isidentifier() and self.name.islower()):
             self._refuse("name", "must be a lower-case word")
+        if len(self.name) > _LONGEST_NAME:
+            self._refuse("name", f"must be at most {_LONGEST_NAME} letters long")
         for field in ("sample_rate_hz", "n_fft", "hop_samples", "n_mels"):
             value = getattr(self, field)
             if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
@@ -130,6 +135,9 @@ class FeatureMode:
         self._refuse_excess("window_seconds")
         if self.n_fft % 2:
             self._refuse("n_fft", "must be even, so that frames are centred on a sample")
+        most_mels = _MOST_WEIGHTS // (self.n_fft // 2 + 1)
+        if self.n_mels > most_mels:
+            self._refuse("n_mels", f"must be at most {most_mels} with n_fft {self.n_fft}: more would fill the memory")
         if self.window_samples < 1:
             self._refuse("window_seconds", "must hold at least one sample")
         if not self.fmin_hz < self.fmax_hz <= self.sample_rate_hz / 2:
@@ -354,7 +362,7 @@ def _read_mode(name: str, table: object) -> FeatureMode:
         message = f"mode {name!r}: must be a table of settings, [modes.{name}]; got {table!r}"
         raise InputError(message)
     fields = {field.name: field for field in dataclasses.fields(FeatureMode) if field.name != "name"}
-    values = {str(key).replace("-", "_"): value for key, value in table.items()}
+    values = _underscored(name, table)
     _check_settings(name, values, [*fields, "base"])
     values = _base_settings(name, values) | values
     needed = [key for key, field in fields.items() if field.default is dataclasses.MISSING]
@@ -362,6 +370,17 @@ def _read_mode(name: str, table: object) -> FeatureMode:
         message = f"mode {name!r}: lacks {', '.join(missing)}; give them, or base = {next(iter(MODES))!r} to start from"
         raise InputError(message)
     return FeatureMode(name=name, **values)
+
+
+def _underscored(name: str, table: Mapping[Any, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        setting = str(key).replace("-", "_")
+        if setting in values:
+            message = f"mode {name!r}: {setting!r} is given twice, with dashes and with underscores; give it once"
+            raise InputError(message)
+        values[setting] = value
+    return values
 
 
 def _check_settings(name: str, values: Mapping[str, Any], known: Collection[str]) -> None:
