@@ -42,6 +42,7 @@ EXIT_NO_SPACE = 6
 EXIT_INTERRUPTED = 130
 _JSON = "earmark.json"
 _OWN_MODES = "earmark.modes"
+_CONFIG = "earmark.config"
 
 
 class Failure(click.ClickException):
@@ -132,6 +133,7 @@ def _read_config(ctx: click.Context, _param: click.Parameter, path: Path | None)
         message = f"{path} cannot be read as TOML: {error}"
         raise click.BadParameter(message) from error
     if "modes" in values:
+        ctx.meta[_CONFIG] = path
         ctx.meta[_OWN_MODES] = _own_modes(path, values.pop("modes"))
     ctx.default_map = _config_values(ctx, path, values)
 
@@ -908,7 +910,17 @@ def _featurize_text(reports: "dict[str, ModeReport]", seconds: float) -> str:
         lines.append(f"{name}: {report.clips} clips: {counts} -> {report.store}")
     problems = {name: reason for report in reports.values() for name, reason in report.quarantined}
     lines += [f"quarantined: {name}: {reason}" for name, reason in problems.items()]
-    return "\n".join([*lines, f"{human_seconds(seconds)}; next: cli train"])
+    return "\n".join([*lines, f"{human_seconds(seconds)}; next: cli train{_name_own_modes(list(reports))}"])
+
+
+def _name_own_modes(names: Sequence[str]) -> str:
+    """Give the options that train needs for modes of one's own, which it does not know by itself."""
+    import shlex
+
+    meta = click.get_current_context().meta
+    if not set(names) & set(meta.get(_OWN_MODES, {})):
+        return ""
+    return "".join([f" --config {shlex.quote(str(meta[_CONFIG]))}", *(f" --mode {name}" for name in names)])
 
 
 @cli.command()
@@ -1145,8 +1157,8 @@ def _train(
         ):
             results.append(result)
             say(
-                f"{result['mode']} fold {result['fold']}: mAP@3 {result['map3']:.3f}, {result['epochs']} epochs, "
-                f"{human_seconds(result['seconds'])}"
+                f"{result['mode']} fold {result['fold']}: mAP@3 {result['map3']:.3f}, "
+                f"{result['epochs']} epoch{'' if result['epochs'] == 1 else 's'}, {human_seconds(result['seconds'])}"
             )
     return sorted(results, key=lambda row: (row["mode"], row["fold"]))
 
@@ -1644,9 +1656,9 @@ def cache_show(clip: str, modes: tuple[str, ...], store: Path, out: Path | None,
     from infer.picture import check_suffix, picture_name, write_picture
 
     out = out or Path(picture_name(clip))
+    stored, problems = read_clip(store, clip, modes, known=_known_modes())
     check_suffix(out)
     check_out(out, force=force)
-    stored, problems = read_clip(store, clip, modes, known=_known_modes())
     for mode, problem in problems.items():
         say(f"{mode}: quarantined: {problem}")
     write_picture(out, stored)

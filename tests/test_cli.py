@@ -379,7 +379,7 @@ class TestTrainPredictEvaluate:
 
     def test_the_lines_of_the_card(self, corpus):
         run("featurize", "--mode", "lh", "--jobs", 1)
-        run("train", "--fold", 3, "--epochs", 1)
+        assert ", 1 epoch, " in run("train", "--fold", 3, "--epochs", 1).stderr
         assert [str(path) for path in Path("runs").glob("*/*")] == ["runs/best/lh"]
         run("predict")
         assert len(pd.read_csv("submission.csv")) == 6
@@ -634,6 +634,7 @@ class TestCacheShow:
         ("args", "words"),
         [
             (["hum-00.wv"], "did you mean 'hum-00.wav'?"),
+            (["hum-00.wv", "--out", "a.pdf"], "did you mean 'hum-00.wav'?"),
             (["data/audio/hum-00.wav"], "did you mean 'hum-00.wav'?"),
             (["hum-00.wav", "--out", "a.pdf"], "must end in .png"),
             (["hum-00.wav", "--out", "nowhere/a.png"], "there is no folder nowhere"),
@@ -805,6 +806,17 @@ class TestModesBeyondTheOrigins:
         assert (report["clips"], report["models"]) == (6, 1)
         assert Path("submission.csv").read_text() == with_config
         assert folder.is_dir()
+
+    @pytest.mark.parametrize("modes", [["bark"], ["lh", "bark"]])
+    def test_what_comes_next_names_the_modes_that_training_would_not_find(self, corpus, modes):
+        Path("earmark.toml").write_text(BARK)
+        options = [word for mode in modes for word in ("--mode", mode)]
+        lines = run("featurize", *options, "--config", "earmark.toml").stdout.splitlines()
+        _, next_command = lines[-1].split("next: cli ")
+        assert next_command == " ".join(["train --config earmark.toml", *options])
+        result = run_json(*next_command.split(), "--folds", 2, "--fold", 0, "--epochs", 1)
+        assert sorted(row["mode"] for row in result["runs"]) == sorted(modes)
+        assert run("featurize", "--mode", "x", "--config", "earmark.toml").stdout.endswith("; next: cli train\n")
 
     def test_the_store_of_an_own_mode_is_looked_after(self, corpus, tmp_path):
         Path("earmark.toml").write_text(BARK)
