@@ -188,16 +188,17 @@ def resample(recording: Recording, *, sample_rate_hz: int) -> Samples:
 _TRIM_FRAME = 2048  # librosa.effects.trim's defaults, in samples
 _TRIM_HOP = 512
 _AMIN = 1e-10  # librosa's floor of a power
-# librosa sums squares in float32, which moves a level by less than this: nearer to the threshold, only librosa itself
-# can say.
+# librosa sums squares in float32, which moves a level by less than this: nearer to the threshold, only sums taken as it
+# takes them can say.
 _DOUBT_DB = 1e-3
+_TRIM_BLOCK = 1024  # frames whose squares are held at once: 8 MB
 
 
 def trim(samples: Samples, *, trim_db: float | None) -> Samples:
     """Cut leading and trailing silence, sample for sample as ``librosa.effects.trim`` does.
 
     Frame energies come from sums over blocks of 512 samples, which the overlapping frames of 2048 share. Where the
-    first or the last loud frame lies on the threshold within rounding, librosa is asked.
+    first or the last loud frame lies on the threshold within rounding, librosa's own rounding decides.
 
     Parameters
     ----------
@@ -217,10 +218,9 @@ def trim(samples: Samples, *, trim_db: float | None) -> Samples:
     surely = np.flatnonzero(level_db > -trim_db + _DOUBT_DB)
     perhaps = np.flatnonzero(level_db > -trim_db - _DOUBT_DB)
     if surely.size == 0 or surely[0] != perhaps[0] or surely[-1] != perhaps[-1]:
-        import librosa
-
-        trimmed: Samples = librosa.effects.trim(samples, top_db=trim_db)[0]
-        return trimmed
+        surely = np.flatnonzero(_rounded_levels_db(samples) > -trim_db)
+    if surely.size == 0:
+        return samples[:0]
     return samples[surely[0] * _TRIM_HOP : min(len(samples), (surely[-1] + 1) * _TRIM_HOP)]
 
 
@@ -233,6 +233,18 @@ def _frame_levels_db(samples: Samples) -> NDArray[np.float64]:
     power = np.lib.stride_tricks.sliding_window_view(energy, shared).sum(axis=1) / _TRIM_FRAME
     level = 10 * np.log10(np.maximum(power, _AMIN))
     return np.asarray(level - level.max())
+
+
+def _rounded_levels_db(samples: Samples) -> NDArray[np.float32]:
+    """The same levels, operation by operation as librosa takes them in float32; importing it would take 1.4 s."""
+    half = _TRIM_FRAME // 2
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(samples, half), _TRIM_FRAME)[::_TRIM_HOP]
+    blocks = range(0, len(frames), _TRIM_BLOCK)
+    power = np.concatenate([np.square(frames[first : first + _TRIM_BLOCK]).mean(axis=1) for first in blocks])
+    magnitude = np.sqrt(power)
+    level = 10.0 * np.log10(np.maximum(_AMIN, np.square(magnitude)))
+    level -= 10.0 * np.log10(np.maximum(_AMIN, magnitude.max() ** 2))
+    return np.asarray(level)
 
 
 @compiled

@@ -34,6 +34,7 @@ from sounds import (
     write_sound,
 )
 
+import featurize.audio
 from cache.errors import InputError
 from featurize.audio import QuarantineError, Recording, decode, resample, trim
 from featurize.sources import look
@@ -435,7 +436,7 @@ def test_without_a_threshold_nothing_is_cut() -> None:
     assert trim(signal, trim_db=None) is signal
 
 
-@pytest.mark.parametrize("trim_db", [1e-4, 0.5, 20, 60, 99.9999, 120])
+@pytest.mark.parametrize("trim_db", [1e-8, 1e-4, 0.5, 20, 60, 99.9999, 120])
 def test_other_thresholds_are_librosas(trim_db: float) -> None:
     for signal in (
         noise(20_000),
@@ -449,7 +450,7 @@ def test_other_thresholds_are_librosas(trim_db: float) -> None:
 
 
 @pytest.mark.parametrize("power", [0, 1, 2, 3])
-def test_frames_on_the_threshold_are_left_to_librosa(power: int) -> None:
+def test_frames_on_the_threshold_are_rounded_as_librosas(power: int) -> None:
     """Steps of exactly 60 dB, and that moved by rounding errors of single precision."""
     loud = np.full(8_192, 0.5, np.float32)
     for last_bits in range(-40, 40):
@@ -457,6 +458,15 @@ def test_frames_on_the_threshold_are_left_to_librosa(power: int) -> None:
         signal = np.concatenate([np.full(8_192, quiet, np.float32), loud, np.full(8_192, quiet, np.float32)])
         ours, reference = both_trims(signal)
         np.testing.assert_array_equal(ours, reference)
+
+
+@pytest.mark.parametrize("n", [1, 512, 9_999, 700_000])
+def test_levels_are_rounded_as_librosas(n: int) -> None:
+    for signal in (noise(n, seed=n), pluck(n, decay_samples=700), 1e-5 * noise(n, seed=n), np.zeros(n, np.float32)):
+        reference = librosa.amplitude_to_db(librosa.feature.rms(y=signal)[0], ref=np.max, top_db=None)
+        found = featurize.audio._rounded_levels_db(signal.astype(np.float32))
+        np.testing.assert_array_equal(found, reference)
+        assert found.dtype == reference.dtype
 
 
 @settings(max_examples=150, deadline=None)
