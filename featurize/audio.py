@@ -1,4 +1,4 @@
-"""Sound files → mono samples: decoding, resampling, trimming.
+"""Sound files → mono samples: decoding and resampling.
 
 Conventions
 -----------
@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from cache.errors import InputError
 from cache.regular import open_regular
-from featurize.compiling import compiled
 from featurize.promise import UNKNOWN_FRAMES, find_shortfall
 
 MAX_CLIP_MINUTES = 10.0
@@ -183,77 +182,3 @@ def resample(recording: Recording, *, sample_rate_hz: int) -> Samples:
     if len(resampled) >= n_out:
         return resampled[:n_out]
     return np.pad(resampled, (0, n_out - len(resampled)))
-
-
-_TRIM_FRAME = 2048  # librosa.effects.trim's defaults, in samples
-_TRIM_HOP = 512
-_AMIN = 1e-10  # librosa's floor of a power
-# librosa sums squares in float32, which moves a level by less than this: nearer to the threshold, only sums taken as it
-# takes them can say.
-_DOUBT_DB = 1e-3
-_TRIM_BLOCK = 1024  # frames whose squares are held at once: 8 MB
-
-
-def trim(samples: Samples, *, trim_db: float | None) -> Samples:
-    """Cut leading and trailing silence, sample for sample as ``librosa.effects.trim`` does.
-
-    Frame energies come from sums over blocks of 512 samples, which the overlapping frames of 2048 share. Where the
-    first or the last loud frame lies on the threshold within rounding, librosa's own rounding decides.
-
-    Parameters
-    ----------
-    samples : ndarray [shape=(n,), float32]
-        n > 0.
-    trim_db : float > 0, optional
-        Frames this far below the loudest are silent; None cuts nothing.
-
-    Returns
-    -------
-    ndarray [shape=(m,), float32]
-        A view of ``samples``.
-    """
-    if trim_db is None:
-        return samples
-    level_db = _frame_levels_db(samples)
-    surely = np.flatnonzero(level_db > -trim_db + _DOUBT_DB)
-    perhaps = np.flatnonzero(level_db > -trim_db - _DOUBT_DB)
-    if surely.size == 0 or surely[0] != perhaps[0] or surely[-1] != perhaps[-1]:
-        surely = np.flatnonzero(_rounded_levels_db(samples) > -trim_db)
-    if surely.size == 0:
-        return samples[:0]
-    return samples[surely[0] * _TRIM_HOP : min(len(samples), (surely[-1] + 1) * _TRIM_HOP)]
-
-
-def _frame_levels_db(samples: Samples) -> NDArray[np.float64]:
-    """Level of each centred frame relative to the loudest, in dB; ``1 + n // 512`` frames."""
-    shared = _TRIM_FRAME // _TRIM_HOP
-    # Half a frame of silence, which librosa's centring puts before and after the signal, is whole blocks.
-    energy = np.zeros(len(samples) // _TRIM_HOP + shared, np.float64)
-    _sum_squares(samples, energy[shared // 2 :])
-    power = np.lib.stride_tricks.sliding_window_view(energy, shared).sum(axis=1) / _TRIM_FRAME
-    level = 10 * np.log10(np.maximum(power, _AMIN))
-    return np.asarray(level - level.max())
-
-
-def _rounded_levels_db(samples: Samples) -> NDArray[np.float32]:
-    """The same levels, operation by operation as librosa takes them in float32; importing it would take 1.4 s."""
-    half = _TRIM_FRAME // 2
-    frames = np.lib.stride_tricks.sliding_window_view(np.pad(samples, half), _TRIM_FRAME)[::_TRIM_HOP]
-    blocks = range(0, len(frames), _TRIM_BLOCK)
-    power = np.concatenate([np.square(frames[first : first + _TRIM_BLOCK]).mean(axis=1) for first in blocks])
-    magnitude = np.sqrt(power)
-    level = 10.0 * np.log10(np.maximum(_AMIN, np.square(magnitude)))
-    level -= 10.0 * np.log10(np.maximum(_AMIN, magnitude.max() ** 2))
-    return np.asarray(level)
-
-
-@compiled
-def _sum_squares(samples, energy):  # type: ignore[no-untyped-def] # numba infers the types
-    """Sum the squares of each block of ``_TRIM_HOP`` samples; the last block may be shorter."""
-    for block in range(-(-len(samples) // _TRIM_HOP)):
-        part = samples[block * _TRIM_HOP : (block + 1) * _TRIM_HOP]  # a slice: its indices need no checks
-        total = 0.0
-        for n in range(len(part)):
-            sample = np.float64(part[n])
-            total += sample * sample
-        energy[block] = total

@@ -9,10 +9,29 @@ What is on disk is compiled anew when the function's own file changes, and only 
 constants or functions of this project's other files.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import numba
+
+
+def _load_without_scipy() -> None:
+    """Import what numba imports when it first compiles, without scipy.linalg: a third of a worker's start.
+
+    It is loaded only to see whether it is there, which matters where compiled code calls BLAS; that looks again.
+    """
+    from numba.np import linalg
+
+    look, linalg.ensure_blas = linalg.ensure_blas, lambda: None
+    try:
+        import numba.np.arraymath  # noqa: F401
+    finally:
+        linalg.ensure_blas = look
+
+
+with contextlib.suppress(ImportError, AttributeError):  # a numba that is built otherwise
+    _load_without_scipy()
 
 
 def compiled(function: Callable[..., None]) -> Any:

@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import InputError
-from featurize.audio import MAX_CLIP_MINUTES, QuarantineError, Recording, Samples, decode, resample, trim
+from featurize.audio import MAX_CLIP_MINUTES, QuarantineError, Recording, Samples, decode, resample
 from featurize.compiling import compiled
 from featurize.melbank import band_edges, htk_filters, log_filters, mel_filters
 from featurize.modes import FeatureMode, resolve_modes
 from featurize.spectrum import LANES, FramePower
+from featurize.trimming import trim
 
 _AMIN = 1e-10  # librosa.power_to_db's floor
 _BANKS = {"mel": mel_filters, "htk": htk_filters, "log": log_filters}

@@ -16,7 +16,6 @@ import soundfile
 from cache import ClipRow, ShardPlan, ShardRecord, write_shard
 from cache.errors import InputError
 from featurize.audio import QuarantineError, Recording, decode
-from featurize.logmel import log_mel
 from featurize.modes import FeatureMode
 from featurize.sources import Source
 
@@ -103,6 +102,8 @@ def clip_rows(source: Source, modes: Sequence[FeatureMode], max_clip_minutes: fl
 
 
 def _clip_row(source: Source, recording: Recording, mode: FeatureMode) -> ClipRow:
+    from featurize.logmel import log_mel  # with numba: a quarter of a second, which only those that compute need
+
     try:
         frames = log_mel(recording, mode).astype(mode.dtype)
     except InputError as error:

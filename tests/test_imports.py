@@ -92,6 +92,8 @@ def test_only_the_command_line_prints():
         ("import featurize.modes", ("numpy", "torch", "pandas", "h5py", "librosa", "numba")),
         ("import corpus.tables", ("torch", "h5py", "librosa")),
         ("import cache", ("h5py", "torch")),
+        ("import featurize.batch", ("torch", "librosa", "numba", "scipy", "pandas")),
+        ("import featurize.logmel", ("torch", "librosa", "scipy.linalg", "pandas")),
     ],
 )
 def test_importing_stays_light(statement, heavy):

@@ -20,10 +20,11 @@ import soxr
 import torch
 from numpy.typing import NDArray
 
-from featurize.audio import Recording, decode, resample, trim
+from featurize.audio import Recording, decode, resample
 from featurize.logmel import compute, fit_window, mel_power, power_to_db
 from featurize.modes import FeatureMode, resolve_modes
 from featurize.spectrum import LANES, FramePower
+from featurize.trimming import trim
 from peers.frontends import OWN, Frames, Samples, open_librosa
 from peers.rounds import Row, time_rounds
 
