@@ -10,14 +10,10 @@ die with the process that started them; those of a cluster end the task that the
 import atexit
 import contextlib
 import gc
-import importlib
 import itertools
-import logging
 import os
 import re
 import signal
-import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -28,9 +24,9 @@ from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from cache.errors import EarmarkError, InputError
+from featurize.clusters import GIVEN_UP, dask_cluster, ray_cluster
 
 _WATCH_SECONDS = 0.1
-_CONNECT_SECONDS = 10
 _DIED = "a worker process died (out of memory, or a crash in a decoder); run again to go on from here"
 _ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM", "NUMBA", "NUMEXPR")}
 
@@ -106,7 +102,9 @@ def run_tasks(
         If a worker is killed; what other workers finished stays. Clusters try a task again before they give it up, and
         do the others meanwhile.
     InputError
-        If the backend's package is not installed, or the scheduler does not answer.
+        If the backend's package is not installed, the scheduler does not answer, or it has no workers.
+    ClusterError
+        If a cluster is lost in the middle.
     """
     if not tasks:
         return
@@ -123,12 +121,11 @@ def run_tasks(
             yield joblib.delayed(_answer)(function, number, task)
 
     try:
-        with _configured(backend, jobs, scheduler) as workers:
-            for answer in _stream(hand_out(), workers, backend):
-                if answer is not _GIVEN_UP:
-                    number, result = answer
-                    del in_work[number]
-                    yield result
+        for answer in _answers(hand_out(), jobs, backend, scheduler):
+            if answer is not GIVEN_UP:
+                number, result = answer
+                del in_work[number]
+                yield result
     except TerminatedWorkerError as error:
         raise WorkerDiedError(in_work=in_work.values(), waiting=(task for _, task in waiting)) from error
     if in_work:
@@ -202,135 +199,31 @@ def _say_how(message: str) -> str:
     return found[1] if found[1].startswith("SIG") else f"exit status {found[2]}"
 
 
-_GIVEN_UP = None  # what a cluster's backend answers for a task whose workers died
-
-
-def _stream(calls: Iterator[Any], workers: int, backend: Backend) -> Iterator[Any]:
+def _answers(calls: Iterator[Any], jobs: int, backend: Backend, scheduler: str | None) -> Iterator[Any]:
     """Yield answers as they come."""
-    if backend != "ray":
-        with _parallel(workers, "generator_unordered") as parallel:
-            yield from parallel(calls)
+    if backend == "ray":
+        with ray_cluster(jobs, scheduler) as count_cores:
+            yield from _in_parts(calls, count_cores)
         return
-    # Ray hands nothing back before all is done, and its pool does not replace a worker that died.
-    parts = iter(lambda: list(itertools.islice(calls, 4 * workers)), [])
-    for first in parts:
-        with _parallel(workers, "list") as parallel:
-            for part in itertools.chain([first], parts):
+    here = joblib.parallel_config("loky", inner_max_num_threads=1, **_watched()) if backend == "loky" else None
+    with here or dask_cluster(jobs, scheduler), _parallel(jobs, "generator_unordered") as parallel:
+        yield from parallel(calls)
+
+
+def _in_parts(calls: Iterator[Any], count_cores: Callable[[], int]) -> Iterator[Any]:
+    """Hand out a few tasks at a time: Ray gives nothing back before all is done, and does not replace a dead worker."""
+    for first in calls:
+        cores, waiting = count_cores(), itertools.chain([first], calls)
+        with _parallel(cores, "list") as parallel:
+            while part := list(itertools.islice(waiting, 4 * cores)):
                 answers = parallel(part)
                 yield from answers
-                if _GIVEN_UP in answers:
+                if GIVEN_UP in answers:
                     break
 
 
 def _parallel(workers: int, return_as: str) -> Any:
     return joblib.Parallel(n_jobs=workers, batch_size=1, pre_dispatch="2*n_jobs", return_as=return_as)
-
-
-@contextlib.contextmanager
-def _configured(backend: Backend, jobs: int, scheduler: str | None) -> Iterator[int]:
-    """Start or find the workers, and give their number."""
-    if backend == "loky":
-        with joblib.parallel_config("loky", inner_max_num_threads=1, **_watched()):
-            yield jobs
-    elif backend == "dask":
-        with _dask_client(jobs, scheduler), joblib.parallel_config(_dask_backend()):
-            yield jobs
-    else:
-        with _ray_session(jobs, scheduler) as workers, joblib.parallel_config(_ray_backend()):
-            yield workers
-
-
-def _dask_client(jobs: int, scheduler: str | None) -> Any:
-    distributed = _import("distributed", "dask")
-    if scheduler is None:
-        quiet = {"dashboard_address": ":0", "silence_logs": logging.CRITICAL}
-        return distributed.Client(n_workers=jobs, threads_per_worker=1, set_as_default=True, **quiet)
-    try:
-        return distributed.Client(address=scheduler, timeout=_CONNECT_SECONDS, set_as_default=True)
-    except (OSError, ValueError) as error:
-        message = f"--scheduler {scheduler} is no Dask scheduler that answers: {error}"
-        raise InputError(message) from error
-
-
-def _dask_backend() -> Any:
-    """Make joblib's Dask backend, which also tells of tasks that Dask gave up, instead of waiting for them for ever."""
-    from distributed import KilledWorker
-    from joblib._dask import DaskDistributedBackend
-
-    class Backend(DaskDistributedBackend):  # type: ignore[misc]
-        def submit(self, func: Any, callback: Any = None) -> Any:
-            future = super().submit(func, callback)
-            future.add_done_callback(lambda done: callback(done.exception()) if done.exception() else None)
-            return future
-
-        def retrieve_result_callback(self, out: Any) -> Any:
-            if isinstance(out, KilledWorker):
-                return [_GIVEN_UP]
-            if isinstance(out, Exception):
-                raise out
-            return super().retrieve_result_callback(out)
-
-    return Backend()
-
-
-@contextlib.contextmanager
-def _ray_session(jobs: int, scheduler: str | None) -> Iterator[int]:
-    ray = _import("ray", "ray")
-    if started := not ray.is_initialized():
-        quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-        if scheduler is None:
-            # "local": without it Ray may look for a cluster that somebody else started on this machine.
-            ray.init(address="local", num_cpus=jobs, include_dashboard=False, **quiet)
-        else:
-            try:
-                _require_ray_head(scheduler)
-                ray.init(address=scheduler, **quiet)
-            except (OSError, ValueError, RuntimeError) as error:
-                message = f"--scheduler {scheduler} is no Ray head that answers: {error}"
-                raise InputError(message) from error
-    with contextlib.redirect_stdout(cast(Any, _WithoutRay(sys.stdout))):
-        try:
-            yield int(ray.cluster_resources().get("CPU", jobs))
-        finally:
-            if started:
-                ray.shutdown()
-
-
-def _require_ray_head(address: str) -> None:
-    """Find out at once what Ray tries for minutes."""
-    if address.startswith("ray://"):
-        message = "tasks do not pass through a Ray client; run this on a machine of the cluster, with HOST:6379"
-        raise ValueError(message)
-    host, colon, port = address.rpartition(":")
-    if colon:  # not "auto"
-        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
-
-
-class _WithoutRay:
-    """A stream without what Ray's thread prints: on standard output, which is for results, it tells of dead workers."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> int:
-        """Write what others print."""
-        return len(text) if threading.current_thread().name == "ray_listen_error_messages" else self._stream.write(text)
-
-
-def _ray_backend() -> Any:
-    """Make Ray's backend, which also tells of tasks whose worker died."""
-    from ray.exceptions import RayError
-    from ray.util.joblib.ray_backend import RayBackend
-
-    class Backend(RayBackend):
-        def retrieve_result_callback(self, out: Any) -> Any:
-            return [_GIVEN_UP] if isinstance(out, RayError) else super().retrieve_result_callback(out)
-
-    # Without num_cpus all workers may be started on one machine.
-    return Backend(ray_remote_args={"num_cpus": 1})
 
 
 def _watched() -> dict[str, Any]:
@@ -353,11 +246,3 @@ def _die_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_WATCH_SECONDS)
     os._exit(1)
-
-
-def _import(module: str, backend: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        message = f"--backend {backend} needs the package {error.name}: pip install 'earmark[{backend}]'"
-        raise InputError(message) from error

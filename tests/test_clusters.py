@@ -1,8 +1,10 @@
 """Dask and Ray: the very bytes of a run on this machine, also where workers die."""
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +21,9 @@ from test_cli import run_json
 
 from cache.errors import InputError
 from corpus.tables import read_corpus
+from featurize import clusters, jobs
 from featurize.batch import Featurizer
+from featurize.clusters import ClusterError
 from featurize.jobs import Backend, run_tasks
 from featurize.modes import LH, X
 
@@ -171,3 +175,104 @@ def test_a_scheduler_that_does_not_answer_is_named(backend: Backend, scheduler: 
     pytest.importorskip({"dask": "distributed"}.get(backend, backend))
     with pytest.raises(InputError, match=words):
         list(run_tasks(work, [1, 2], jobs=2, backend=backend, scheduler=scheduler))
+
+
+def rest(number: int) -> int:
+    time.sleep(0.2)
+    return number
+
+
+CLUSTER = """
+import time
+from distributed import LocalCluster
+workers = {"n_workers": 2, "threads_per_worker": 1, "processes": False}
+with LocalCluster(**workers, protocol="tcp", dashboard_address=":0") as cluster:
+    print(cluster.scheduler_address, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_scheduler_that_is_lost_ends_the_run_with_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(clusters, "_CONNECT_SECONDS", 3)
+    with subprocess.Popen([sys.executable, "-c", CLUSTER], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            address = process.stdout.readline().strip()
+            results = run_tasks(rest, range(100), jobs=2, backend="dask", scheduler=address)
+            next(results)
+        finally:
+            process.kill()
+        with pytest.raises(ClusterError, match=rf"^the Dask scheduler {address} was lost: .* run again to go on"):
+            list(results)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_scheduler_without_workers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr("featurize.clusters._CONNECT_SECONDS", 1)
+    with distributed.LocalCluster(n_workers=0, processes=False, protocol="tcp", dashboard_address=":0") as cluster:
+        address = cluster.scheduler_address
+        words = f"^the Dask scheduler {address} has no workers: start some with dask worker {address}$"
+        with pytest.raises(InputError, match=words):
+            list(run_tasks(work, [1, 2], jobs=2, backend="dask", scheduler=address))
+
+
+def test_what_breaks_on_the_way_to_a_task_is_one_sentence() -> None:
+    """As where a worker lacks a module: the task itself does not even begin."""
+    pytest.importorskip("distributed")
+    found = clusters._lost("tcp://head:8786", ModuleNotFoundError("No module named 'featurize'"))
+    assert str(found).startswith("the Dask scheduler tcp://head:8786 failed (ModuleNotFoundError: No module named")
+
+
+def test_a_ray_cluster_without_cores_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr("featurize.clusters._CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"memory": 1.0})
+    with pytest.raises(ClusterError, match=r"^the Ray cluster with the head a:1 has no .*--address a:1, and run again"):
+        clusters._count_cores("a:1")
+
+
+def test_after_a_death_ray_is_asked_how_many_cores_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+
+    @contextlib.contextmanager
+    def parallel(cores: int, _: str) -> Iterator[object]:
+        opened.append(cores)
+        yield lambda part: [None if number == 9 else number for number in part]
+
+    monkeypatch.setattr(jobs, "_parallel", parallel)
+    counts = iter([2, 1])
+    answers = list(jobs._in_parts(iter(range(12)), lambda: next(counts)))
+    assert answers == [*range(9), None, 10, 11]
+    assert opened == [2]
+    answers = list(jobs._in_parts(iter(range(20)), lambda: 1))
+    assert answers == [*range(9), None, *range(10, 20)]
+    assert opened == [2, 1, 1]
+
+
+INTERRUPTED = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what is started in the background ignores it
+import deadly, cli
+if __name__ == "__main__":
+    deadly.install()
+    cli.main()
+"""
+
+
+@pytest.mark.slow
+def test_an_interrupt_that_reaches_all_processes_of_a_dask_cluster_is_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    make_corpus(tmp_path / "data", train=150, test=10)
+    (tmp_path / "main.py").write_text(INTERRUPTED)
+    command = [sys.executable, "main.py", "featurize", "--backend", "dask", "--jobs", "2"]
+    settings = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True, "start_new_session": True}
+    with subprocess.Popen(command, cwd=tmp_path, **settings) as process:  # type: ignore[call-overload]
+        while not list(tmp_path.glob("features/*/shard-*.h5")) and process.poll() is None:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        _, told = process.communicate(timeout=60)
+    assert (process.returncode, told) == (130, "Interrupted; what was finished is kept.\n")

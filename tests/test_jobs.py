@@ -64,7 +64,7 @@ def test_one_job_runs_in_this_process_one_by_one() -> None:
 
 @pytest.mark.parametrize("backend", ["loky", "dask", "ray"])
 def test_no_tasks_start_nothing(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(featurize.jobs, "_configured", lambda *_: pytest.fail("a backend was started"))
+    monkeypatch.setattr(featurize.jobs, "_answers", lambda *_: pytest.fail("a backend was started"))
     assert list(run_tasks(square, [], jobs=2, backend=backend)) == []
 
 
