@@ -118,10 +118,12 @@ def measure_scores(place: Workplace, arguments: argparse.Namespace, *, held: boo
         views = views_of(recipe, arguments.views) if recipe in RECIPES else []
         if not views or (held and recipe == ONE_FOLD):
             left_out.append(f"{place.name}: {recipe}")
+        trainings = [
+            Training(recipe, seed, arguments.epochs, first_fold_only=recipe == ONE_FOLD) for seed in arguments.seeds
+        ]
+        if place.may_train:
+            train_together(place, trainings, views)
         for view in views:
-            trainings = [
-                Training(recipe, seed, arguments.epochs, first_fold_only=recipe == ONE_FOLD) for seed in arguments.seeds
-            ]
             try:
                 found[recipe, view] = score(place, trainings, view, held=held)
             except Missing as missing:
@@ -135,6 +137,13 @@ def measure_scores(place: Workplace, arguments: argparse.Namespace, *, held: boo
         ],
         "left_out": left_out,
     }
+
+
+def train_together(place: Workplace, trainings: Sequence[Training], views: Sequence[str]) -> None:
+    """Train all modes of some views, seed by seed: where a first round judges labels, it does by all of them."""
+    modes = sorted({mode for view in views for mode in view.split("+")}, key=list(MODES).index)
+    for training in trainings if modes else ():
+        place.train(training, modes)
 
 
 def compare(found: dict[tuple[str, str], Scores], view: str) -> dict[str, Any]:
@@ -439,7 +448,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     if not arguments.corpora:
-        sys.exit(print("nothing measured: name a folder of corpora with --corpora DIR", file=sys.stderr))
+        print("nothing is measured: name a folder of corpora with --corpora DIR", file=sys.stderr)
+        return
     arguments.part = arguments.part or list(PARTS)
     parts: dict[str, Rows] = {}
     claims: Claims = []

@@ -2,7 +2,7 @@
 
 Conventions
 -----------
-``__getitem__`` opens the file once a worker, reads the crop of one clip, normalises it and masks it. The batch is mixed
+``__getitem__`` opens the file once a worker, reads the crop of one clip, normalises and augments it. The batch is mixed
 with itself in another order, so that half as many clips are read as by this project's training, which draws partners.
 Clips, batches and lengths of crops are those that the other contestant gets. No average of weights is kept and no
 gradient is clipped, which saves time too. The network is the same one, in float32, contiguous (NCHW).
@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from peers.ways import shard_places
 from train.crops import ClipDataset
+from train.job import FoldJob
 from train.networks import Network, build_network
 from train.recipe import Recipe
 
@@ -42,18 +43,17 @@ Batches = Sequence[Sequence[Piece]]
 class H5Clips(Dataset[tuple[Tensor, int]]):
     """Crops of the clips that another dataset holds, read by h5py, ready for the network."""
 
-    def __init__(self, folder: Path, rows: NDArray[np.int64], spans: ClipDataset, labels: NDArray[np.int64]) -> None:
-        self._paths, places = shard_places(folder)
-        self._places = [places[row] for row in rows.tolist()]
+    def __init__(self, job: FoldJob, spans: ClipDataset) -> None:
+        self._paths, places = shard_places(Path(job.reader.path))
+        self._places = [places[row] for row in job.trained.tolist()]
         self._first, self._stop = spans.first.tolist(), spans.stop.tolist()
-        self._labels = labels.tolist()
+        self._labels = job.targets[job.trained].tolist()
         self._files: dict[int, h5py.Dataset] = {}
-        self.mean, self.std, self.bands, self.frames = 0.0, 1.0, 0.0, 0.0
+        self._mean, self._std, self._recipe = 0.0, 1.0, job.recipe
 
-    def prepare(self, model: Network, recipe: Recipe) -> None:
-        """Take over what the network normalises with, and how much is masked."""
-        self.mean, self.std = float(model.normalise.mean), float(model.normalise.std)
-        self.bands, self.frames = recipe.mask_bands, recipe.mask_frames
+    def prepare(self, model: Network) -> None:
+        """Take over what the network normalises with."""
+        self._mean, self._std = float(model.normalise.mean), float(model.normalise.std)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -65,9 +65,9 @@ class H5Clips(Dataset[tuple[Tensor, int]]):
         earliest, latest = self._range(piece)
         begin = start + int(torch.randint(earliest, latest + 1, ()))
         x = torch.from_numpy(self._files[shard][begin : begin + piece.n_frames]).float()
-        x = (x - x.max() - self.mean) / self.std
-        self._mask(x.T, self.bands)
-        self._mask(x, self.frames)
+        x = self._coloured((x - x.max() - self._mean) / self._std)
+        self._mask(x.T, self._recipe.mask_bands)
+        self._mask(x, self._recipe.mask_frames)
         return x, self._labels[piece.clip]
 
     def _range(self, piece: Piece) -> tuple[int, int]:
@@ -76,6 +76,15 @@ class H5Clips(Dataset[tuple[Tensor, int]]):
         if stop - first <= piece.n_frames:
             return max(stop - piece.n_frames, 0), max(stop - piece.n_frames, 0)
         return first, stop - piece.n_frames
+
+    def _coloured(self, x: Tensor) -> Tensor:
+        """Move a crop up or down, and add a curve over its bands."""
+        n_mels = x.shape[1]
+        if most := round(self._recipe.max_band_shift * n_mels):
+            x = x[:, (torch.arange(n_mels) + torch.randint(-most, most + 1, ())).clamp(0, n_mels - 1)]
+        if std := self._recipe.equaliser_std:
+            x = x + F.interpolate(torch.randn(1, 1, 5) * std, size=n_mels, mode="linear", align_corners=True)[0]
+        return x
 
     def _mask(self, x: Tensor, widest: float) -> None:
         """Overwrite two stretches of the first axis with 0."""
@@ -93,7 +102,7 @@ class PlainTraining:
 
     def __init__(self, model: Network, recipe: Recipe, clips: H5Clips, device: torch.device) -> None:
         self.model = plain_copy(model).to(device)
-        self._alpha, self._rate = recipe.mixup_alpha, recipe.learning_rate
+        self._alpha, self._rng = recipe.mixup_alpha, np.random.default_rng(0)
         self._optimizer = torch.optim.Adam(self.model.parameters(), lr=recipe.learning_rate)
         self._clips, self._device = clips, device
 
@@ -109,7 +118,7 @@ class PlainTraining:
         return total / len(batches)
 
     def _step(self, x: Tensor, labels: Tensor) -> float:
-        share, order = float(np.random.default_rng().beta(self._alpha, self._alpha)), torch.randperm(len(x))
+        share, order = float(self._rng.beta(self._alpha, self._alpha)) if self._alpha else 1.0, torch.randperm(len(x))
         logits = self.model.scores(share * x + (1 - share) * x[order])
         loss = share * F.cross_entropy(logits, labels) + (1 - share) * F.cross_entropy(logits, labels[order])
         self._optimizer.zero_grad()

@@ -133,32 +133,33 @@ class Workplace:
         return [] if self.jobs is None else ["--jobs", str(self.jobs)]
 
     def train(self, training: Training, modes: Sequence[str]) -> list[dict[str, Any]]:
-        """Train what is missing of the modes of a run; give its folds' reports.
+        """Train what is missing of the modes of a run; give the epochs and seconds of its folds.
+
+        Where a first round has judged the labels, its folds are listed too, with no epochs.
 
         Raises
         ------
         Missing
             If something is, and may not be trained.
         """
-        if not self.may_train:
-            return self._trained(training, modes)
-        words = ["train", str(self.corpus), *_modes(modes), *training.options(), "--folds", str(self.folds)]
-        found = self.run(*words, "--resume", *self.workers())["runs"]
-        return [row for row in found if row["mode"] in modes]
-
-    def _trained(self, training: Training, modes: Sequence[str]) -> list[dict[str, Any]]:
+        if self.may_train:
+            words = ["train", str(self.corpus), *_modes(modes), *training.options(), "--folds", str(self.folds)]
+            self.run(*words, "--resume", *self.workers())
         rows = []
         for mode in modes:
-            folds = sorted(self.folder.glob(f"runs/{training.run}/{mode}/fold-*/model.json"))
-            infos = [json.loads(path.read_text()) for path in folds]
-            whole = [info for info in infos if info["epoch"] >= info["recipe"]["epochs"]]
-            if len(whole) < (1 if training.first_fold_only else max([2, *(info["folds"] for info in infos)])):
+            whole = self._whole_folds(training, mode)
+            n_folds = max([2, *(info["folds"] for info in whole)])
+            if len(whole) < (1 if training.first_fold_only else n_folds):
                 raise Missing(f"{self.name}: {training.run}, {mode}")
-            rows += [
-                {"mode": mode, "fold": info["fold"], "epochs": info["epoch"], "seconds": info["seconds"]}
-                for info in whole
-            ]
+            rows += [{"epochs": info["epoch"], "seconds": info["seconds"]} for info in whole]
+            rows += [{"epochs": 0, "seconds": info["seconds"]} for info in self._infos(training, f"first-round/{mode}")]
         return rows
+
+    def _infos(self, training: Training, folder: str) -> list[dict[str, Any]]:
+        return [json.loads(path.read_text()) for path in self.folder.glob(f"runs/{training.run}/{folder}/*/model.json")]
+
+    def _whole_folds(self, training: Training, mode: str) -> list[dict[str, Any]]:
+        return [info for info in self._infos(training, mode) if info["epoch"] >= info["recipe"]["epochs"]]
 
     def test_ap(self, training: Training, modes: Sequence[str]) -> AP:
         """Predict the test clips with the modes of a run, joined, and give each clip's AP@3."""
