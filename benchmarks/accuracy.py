@@ -263,20 +263,19 @@ def measure_noise(noisy: Workplace, clean: Workplace, arguments: argparse.Namesp
 
 
 def won_back(found: dict[str, Scores]) -> dict[str, Any]:
-    """Return which share of the loss is won back; its standard error by resampling clips."""
+    """Return what is lost and won back, and its share where there is a loss; its standard error by resampling clips."""
     off, on, clean = (found[name].ap for name in ("off", "on", "clean"))
     cost, won = clean - off, on - off
+    both = {"cost": statistic(cost), "won": statistic(won)}
+    if cost.mean() <= 0:
+        return both
     rng = np.random.default_rng(0)
     chosen = rng.integers(cost.shape[1], size=(RESAMPLES, cost.shape[1]))
     costs, wons = cost.mean(axis=0)[chosen].mean(axis=1), won.mean(axis=0)[chosen].mean(axis=1)
     shares = wons[costs > 0] / costs[costs > 0]
-    return {
-        "cost": statistic(cost),
-        "won": statistic(won),
-        "share": float(won.mean() / cost.mean()) if cost.mean() > 0 else float("nan"),
-        # From the quantiles 16 % and 84 %: a quotient's standard deviation hangs on its worst samples.
-        "se": float(np.diff(np.quantile(shares, [0.16, 0.84]))[0] / 2) if len(shares) else float("nan"),
-    }
+    # From the quantiles 16 % and 84 %: a quotient's standard deviation hangs on its worst samples.
+    low, high = np.quantile(shares, [0.16, 0.84])
+    return both | {"share": float(won.mean() / cost.mean()), "se": float(high - low) / 2}
 
 
 def judge_issues(place: Workplace, trainings: Sequence[Training]) -> dict[str, Any]:
@@ -303,7 +302,8 @@ def wrong_labels(place: Workplace) -> set[str]:
 
 
 def noise_claims(result: dict[str, Any]) -> Claims:
-    if not (row := result.get("won_back")):
+    row = result.get("won_back", {})
+    if "share" not in row:
         return []
     text = f"{result['corpus']}: share of the loss won back"
     return [claim(text, row["share"], f">= {LEAST_WON_BACK}", row["share"] >= LEAST_WON_BACK, row["se"])]
@@ -316,7 +316,8 @@ def show_noise(result: dict[str, Any]) -> None:
         print(f"{row['label_noise']:21s}{show_score(row)}{minutes(row['seconds'])}{row['epochs']:8d}")
     if row := result.get("won_back"):
         print(f"{'clean - off':21s}{show_score(row['cost'], sign='+')}")
-        print(f"{'on - off':21s}{show_score(row['won'], sign='+')}{row['share']:.0%} ± {row['se']:.0%} won back")
+        share = f"{row['share']:.0%} ± {row['se']:.0%} won back" if "share" in row else "nothing is lost"
+        print(f"{'on - off':21s}{show_score(row['won'], sign='+')}{share}")
     for row in result["issues"]:
         print(f"cli corpus issues, --label-noise {row['label_noise']}: ", end="")
         print(row.get("missing") or show_issues(row))
