@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from conftest import make_corpus
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 SCRIPTS = sorted(path.name for path in FOLDER.glob("*.py"))
@@ -31,3 +33,60 @@ def test_featurize_benchmark_compares_equal_numbers(tmp_path: Path) -> None:
     assert max(result["pipelines"]["difference_db"].values()) <= 0.01
     assert set(result["pipelines"]["stages"]) == {"decode", "resample", "trim", "spectrum", "dB"}
     assert not list(tmp_path.iterdir())
+
+
+def test_train_benchmark_measures_every_contestant(tmp_path: Path) -> None:
+    few = ["--clips", "60", "--rounds", "1", "--threads", "1", "--device", "cpu", "--folder", str(tmp_path)]
+    done = run("train.py", *few, "--json", cwd=tmp_path)
+    assert done.returncode in (0, 1), done.stderr  # 1: too slow, which so few clips are
+    found = json.loads(done.stdout)["devices"]["cpu"]
+    rates = found["best"]["clips_per_second"]
+    assert {"this engine, float32", "plain loop, 0 workers", "plain loop, 1 workers"} <= set(rates)
+    assert all(rate["min"] > 0 for rate in rates.values())
+    for split in (*found["best"]["split_ms"].values(), found["notebook"]["split_ms"]):
+        assert all(milliseconds > 0 for milliseconds in split.values())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def corpora(tmp_path: Path) -> Path:
+    """A clean corpus, and its twin in which two clips have the label of another."""
+    for name in ("tiny", "tiny-noisy"):
+        make_corpus(tmp_path / "corpora" / name, train=6, test=2)
+    folder = tmp_path / "corpora" / "tiny-noisy"
+    table = pd.read_csv(folder / "clips.csv")
+    table[table["split"] == "train"].to_csv(folder / "train_truth.csv", index=False)
+    wrong = table.index[(table["split"] == "train") & (table["manually_verified"] == 0)][:2]
+    table.loc[wrong, "label"] = table["label"].iloc[-1]
+    table.to_csv(folder / "clips.csv", index=False)
+    return tmp_path / "corpora"
+
+
+def test_accuracy_benchmark_names_what_is_not_trained(corpora: Path, tmp_path: Path) -> None:
+    asked = ["--corpora", str(corpora), "--views", "lh", "--seeds", "1", "--no-training", "--json"]
+    done = run("accuracy.py", *asked, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["claims"] == []
+    assert [found["corpus"] for found in result["parts"]["scores"]] == ["tiny"]
+    assert "tiny: best-seed-1, lh" in result["parts"]["scores"][0]["left_out"]
+    assert "tiny-noisy: best-noise-on-seed-1, lh" in result["parts"]["noise"][0]["left_out"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_accuracy_benchmark_scores_recipes_and_noise(corpora: Path, tmp_path: Path) -> None:
+    asked = ["--corpora", str(corpora), "--views", "lh,lh+x", "--seeds", "1", "--epochs", "1", "--folds", "2"]
+    asked += ["--recipes", "notebook,best", "--jobs", "1", "--part", "scores", "--part", "noise"]
+    done = run("accuracy.py", *asked, "--json", cwd=tmp_path)
+    assert done.returncode in (0, 1), done.stderr  # 1: an epoch learns nothing
+    result = json.loads(done.stdout)
+    (scores,) = result["parts"]["scores"]
+    assert [(row["recipe"], row["view"]) for row in scores["rows"]] == [
+        (recipe, view) for recipe in ("notebook", "best") for view in ("lh", "lh+x")
+    ]
+    assert all(0 <= row["map3"] <= 1 and row["seconds"] > 0 and row["epochs"] == 1 for row in scores["rows"])
+    (noise,) = result["parts"]["noise"]
+    assert [row["label_noise"] for row in noise["rows"]] == ["off", "on", "clean"]
+    again = run("accuracy.py", *asked, "--no-training", "--json", cwd=tmp_path)
+    assert json.loads(again.stdout) == result

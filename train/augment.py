@@ -70,11 +70,12 @@ def mask(x: Tensor, *, bands: float, frames: float, generator: torch.Generator) 
     """
     n_windows, n_frames, n_mels = x.shape
     width, place = torch.rand(2, 4, n_windows, 1, generator=generator)
-    masked = torch.zeros(n_windows, n_frames, n_mels, dtype=torch.bool)
-    for nth in range(2):
-        masked |= _stretch(width[nth] * bands, place[nth], n_mels)[:, None, :]
-        masked |= _stretch(width[2 + nth] * frames, place[2 + nth], n_frames)[:, :, None]
-    return x.masked_fill(masked.to(x.device), 0.0)
+    in_bands, in_frames = (
+        _stretch(width[nth] * widest, place[nth], size) | _stretch(width[nth + 1] * widest, place[nth + 1], size)
+        for nth, widest, size in ((0, bands, n_mels), (2, frames, n_frames))
+    )
+    kept = (~in_bands[:, None, :]).to(x.device, x.dtype), (~in_frames[:, :, None]).to(x.device, x.dtype)
+    return (x * kept[0]).mul_(kept[1])  # two passes over the values; a mask of their number would take three times that
 
 
 def _stretch(width: Tensor, place: Tensor, size: int) -> Tensor:
@@ -122,8 +123,9 @@ def erase(x: Tensor, *, probability: float, generator: torch.Generator) -> Tenso
     value = torch.rand(n_windows, 1, 1, generator=generator) * 2 - 1
     on_mel = _span(top.gather(1, chosen), height.gather(1, chosen), n_mels)
     on_frame = _span(left.gather(1, chosen), width.gather(1, chosen), n_frames)
-    erased = on_frame[:, :, None] & on_mel[:, None, :] & (wanted & fits.any(dim=1))[:, None, None]
-    return torch.where(erased.to(x.device), value.to(x.device, x.dtype), x)
+    on_frame &= (wanted & fits.any(dim=1))[:, None]
+    erased = on_frame.to(x.device)[:, :, None] & on_mel.to(x.device)[:, None, :]
+    return torch.where(erased, value.to(x.device, x.dtype), x)
 
 
 def _span(start: Tensor, length: Tensor, size: int) -> Tensor:

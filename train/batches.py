@@ -35,6 +35,14 @@ class Batch:
     clips: Tensor
 
 
+_LENGTH_STEP = 16
+
+
+def _rounded(n_frames: int) -> int:
+    """Round a length of crops: for each new length a processor's library prepares all convolutions anew."""
+    return max(1, round(n_frames / _LENGTH_STEP)) * _LENGTH_STEP if n_frames > _LENGTH_STEP else n_frames
+
+
 def count_steps(dataset: Clips, recipe: Recipe) -> int:
     """Return the steps of an epoch: it draws as many windows, or crops, as the training folds hold."""
     return max(1, round(len(dataset) / recipe.batch_size))
@@ -64,7 +72,7 @@ def draw_batches(
         if isinstance(dataset, WindowDataset):
             windows, clips = dataset.__getitems__(part.ravel())
         else:
-            windows = dataset.crop(part.ravel(), int(rng.integers(shortest, longest + 1)), rng)
+            windows = dataset.crop(part.ravel(), _rounded(int(rng.integers(shortest, longest + 1))), rng)
             clips = torch.from_numpy(part.ravel())
         yield Batch(windows, clips.reshape(part.shape))
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train.models import Normalisation, Normalise
@@ -76,7 +77,9 @@ class ConvNet(nn.Module):
     def scores(self, x: Tensor) -> Tensor:
         """Normalised spectrograms [B, T, M] → logits [B, K]."""
         image = x.transpose(1, 2).unsqueeze(1)  # (B, 1, M, T)
-        hidden = self.features(image.contiguous(memory_format=torch.channels_last)).mean(dim=2)  # (B, C, T')
+        hidden = self.features(image.contiguous(memory_format=torch.channels_last))  # (B, C, M', T')
+        # Not mean(dim=2): the gradient of that has no memory of its own, and all layers before take longer with it.
+        hidden = F.avg_pool2d(hidden, (hidden.shape[2], 1)).squeeze(2)  # (B, C, T')
         hidden = self.head[0](hidden.mean(dim=2) + hidden.amax(dim=2))
         # Logits of bfloat16 would tie, and ties decide ranks: the last product is float32 always.
         with torch.autocast(hidden.device.type, enabled=False):

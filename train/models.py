@@ -53,8 +53,8 @@ class Normalise(nn.Module):
         if self.kind == "none":
             return x
         if self.kind == "peakwise":
-            x = x - x.amax(dim=(1, 2), keepdim=True)
-        if self.kind != "samplewise":
+            return (x - (x.amax(dim=(1, 2), keepdim=True) + self.mean)) / self.std
+        if self.kind == "featurewise":
             return (x - self.mean) / self.std
         x = x - x.mean(dim=(1, 2), keepdim=True)
         # The norm over the root of the count: Tensor.std takes ten times as long on a CPU.

@@ -126,9 +126,9 @@ def open_npy(folder: Path) -> Way:
     return Way(made(get), stacked(get))
 
 
-def shard_places(folder: Path) -> tuple[list[Path], list[tuple[int, int]]]:
+def shard_places(store: Path) -> tuple[list[Path], list[tuple[int, int]]]:
     """Give the shards, and of each clip its shard and first row, as anyone with h5py finds them."""
-    paths = sorted((folder / STORE).glob("*.h5"))
+    paths = sorted(store.glob("*.h5"))
     places: dict[bytes, tuple[int, int]] = {}
     for shard, path in enumerate(paths):
         with h5py.File(path) as h5:
@@ -138,7 +138,7 @@ def shard_places(folder: Path) -> tuple[list[Path], list[tuple[int, int]]]:
 
 
 def open_kept(folder: Path) -> Way:
-    paths, places = shard_places(folder)
+    paths, places = shard_places(folder / STORE)
     frames = [h5py.File(path)["frames"] for path in paths]
 
     def get(clip: int) -> Any:
@@ -149,7 +149,7 @@ def open_kept(folder: Path) -> Way:
 
 
 def open_kept_fancy(folder: Path) -> Way:
-    paths, places = shard_places(folder)
+    paths, places = shard_places(folder / STORE)
     frames = [h5py.File(path)["frames"] for path in paths]
 
     def read(clips: Clips) -> Any:
@@ -166,7 +166,7 @@ def open_kept_fancy(folder: Path) -> Way:
 
 
 def open_per_item(folder: Path) -> Way:
-    paths, places = shard_places(folder)
+    paths, places = shard_places(folder / STORE)
 
     def get(clip: int) -> Any:
         shard, start = places[clip]
