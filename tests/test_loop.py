@@ -173,7 +173,7 @@ def test_unverified_labels_can_be_left_to_count_for_nothing(tmp_path: Path) -> N
     wrong = np.where(job.verified, job.targets, (job.targets + 1) % 3)
     train_fold(dataclasses.replace(job, targets=wrong))
     rows = history(job)
-    assert rows[-1]["loss_verified"] < 0.2
+    assert rows[-1]["loss_verified"] < 0.5
     assert rows[-1]["loss_unverified"] > 2
     assert rows[-1]["map3"] == 1.0
 
