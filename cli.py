@@ -1136,6 +1136,7 @@ def _train(
     import dataclasses
 
     from cache.errors import CorpusError
+    from corpus.rows import counted
     from featurize.jobs import count_jobs, run_tasks
     from train.device import pick_engine
     from train.loop import train_fold
@@ -1159,7 +1160,7 @@ def _train(
             results.append(result)
             say(
                 f"{result['mode']} fold {result['fold']}: mAP@3 {result['map3']:.3f}, "
-                f"{result['epochs']} epoch{'' if result['epochs'] == 1 else 's'}, {human_seconds(result['seconds'])}"
+                f"{counted(result['epochs'], 'epoch')}, {human_seconds(result['seconds'])}"
             )
     return sorted(results, key=lambda row: (row["mode"], row["fold"]))
 

@@ -48,6 +48,7 @@ from peers.runs import AP, TRUTH, Missing, Training, Workplace, make_whole_corpu
 
 from cache.errors import EarmarkError
 from featurize.modes import MODES
+from train.issues import score_issues, wrong_labels
 from train.metrics import mean_and_error
 from train.recipe import RECIPES
 
@@ -282,23 +283,11 @@ def judge_issues(place: Workplace, trainings: Sequence[Training]) -> dict[str, A
     """Compare what ``cli corpus issues`` lists with the right labels; means over the seeds."""
     if not place.offers("corpus", "issues"):
         return {"missing": "cli corpus issues is not offered"}
-    wrong = wrong_labels(place)
-    listed = [place.issues(training, ENSEMBLE.split("+")) for training in trainings]
-    hits = [[name in wrong for name in names] for names in listed]
-    return {
-        "errors": len(wrong),
-        "listed": float(np.mean([len(names) for names in listed])),
-        "precision": float(np.mean([np.mean(row) if row else 0.0 for row in hits])),
-        "recall": float(np.mean([sum(row) / max(1, len(wrong)) for row in hits])),
-        "precision_at_errors": float(np.mean([sum(row[: len(wrong)]) / max(1, len(wrong)) for row in hits])),
-    }
-
-
-def wrong_labels(place: Workplace) -> set[str]:
-    truth = pd.read_csv(place.corpus / TRUTH, dtype=str).set_index("fname")["label"]
-    table = place.table()
-    table = table[table["fname"].isin(truth.index)]
-    return set(table["fname"][(table["label"] != table["fname"].map(truth)).fillna(value=False)])
+    truth, clips = pd.read_csv(place.corpus / TRUTH, dtype=str), place.table()
+    wrong = wrong_labels(clips[clips["fname"].isin(truth["fname"])], truth)
+    rows = [score_issues(place.issues(training, ENSEMBLE.split("+")), wrong) for training in trainings]
+    kinds = ("listed", "precision", "recall", "precision_at_errors")
+    return {"errors": len(wrong)} | {kind: float(np.mean([row[kind] or 0.0 for row in rows])) for kind in kinds}
 
 
 def noise_claims(result: dict[str, Any]) -> Claims:

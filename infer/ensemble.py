@@ -32,3 +32,29 @@ def geometric_mean(members: Sequence[NDArray[np.float64]]) -> NDArray[np.float64
         message = f"an ensemble needs members of one shape; got {sorted(shapes) or 'none'}"
         raise InputError(message)
     return renormalise(np.mean(members, axis=0))
+
+
+def join_modes(
+    n_clips: int, modes: Sequence[tuple[Sequence[int] | NDArray[np.intp], NDArray[np.float64]]]
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Join modes by the rooted geometric mean, each clip over the modes that have it.
+
+    Parameters
+    ----------
+    n_clips : int
+    modes : sequence of (rows, ndarray [shape=(len(rows), n_classes)])
+        One or more. Of each mode: its clips, each once, and their log-probabilities.
+
+    Returns
+    -------
+    known : ndarray [shape=(n_clips,), bool]
+        True for clips that a mode has.
+    log_p : ndarray [shape=(known.sum(), n_classes)]
+        Theirs, in order.
+    """
+    total, n_modes = np.zeros((n_clips, modes[0][1].shape[1])), np.zeros(n_clips, np.int64)
+    for rows, log_p in modes:
+        total[rows] += log_p
+        n_modes[rows] += 1
+    known = n_modes > 0
+    return known, renormalise(total[known] / n_modes[known, None])

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from cache.errors import IntegrityError
+from infer.ensemble import join_modes
 from infer.runs import run_folds
 from train.checkpoint import read_info
 from train.scores import renormalise
@@ -110,13 +111,9 @@ def _read(path: Path, classes: list[str]) -> pd.DataFrame:
 
 
 def _joined_modes(tables: Sequence[pd.DataFrame], classes: list[str]) -> pd.DataFrame:
-    """Join modes by the rooted geometric mean, each clip over the modes that have it."""
     names = pd.Index(np.unique(np.concatenate([table.index.to_numpy(object) for table in tables])))
-    total, n_modes = np.zeros((len(names), len(classes))), np.zeros(len(names), np.int64)
-    for table in tables:
-        rows = names.get_indexer(table.index)
-        total[rows] += renormalise(table.to_numpy(np.float64))
-        n_modes[rows] += 1
-    joined = pd.DataFrame(np.exp(renormalise(total / n_modes[:, None])), columns=classes)
+    modes = [(names.get_indexer(table.index), renormalise(table.to_numpy(np.float64))) for table in tables]
+    _, log_p = join_modes(len(names), modes)
+    joined = pd.DataFrame(np.exp(log_p), columns=classes)
     joined.insert(0, "fname", names)
     return joined

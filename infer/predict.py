@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from cache import StoreReader
-from infer.ensemble import geometric_mean
+from infer.ensemble import geometric_mean, join_modes
 from train.checkpoint import Checkpoint
 from train.dataset import open_clips
 from train.device import Engine
-from train.scores import clip_log_probabilities, renormalise
+from train.scores import clip_log_probabilities
 
 
 def predict_clips(
@@ -54,7 +54,7 @@ def predict_clips(
     probabilities = np.tile(prior / prior.sum(), (len(names), 1))
     steps = itertools.count(1)
     n_networks = sum(map(len, run.values()))
-    total, n_modes = np.zeros_like(probabilities), np.zeros(len(names), np.int64)
+    by_mode = []
     for mode, checkpoints in run.items():
         rows, clips = _places(names, readers.get(mode))
         by_fold = []
@@ -64,10 +64,10 @@ def predict_clips(
             if progress:
                 progress("predict", next(steps), n_networks)
         if clips:
-            total[rows] += geometric_mean(by_fold)
-            n_modes[rows] += 1
-    known = n_modes > 0
-    probabilities[known] = np.exp(renormalise(total[known] / n_modes[known, None]))
+            by_mode.append((rows, geometric_mean(by_fold)))
+    if by_mode:
+        known, log_p = join_modes(len(names), by_mode)
+        probabilities[known] = np.exp(log_p)
     table = pd.DataFrame(probabilities, columns=classes)
     table.insert(0, "fname", list(names))
     return table

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.errors import InputError
-from infer.ensemble import geometric_mean
+from infer.ensemble import geometric_mean, join_modes
 
 
 def probabilities(n_clips: int, seed: int) -> np.ndarray:
@@ -43,3 +43,11 @@ def test_tiny_probabilities_do_not_vanish() -> None:
 def test_members_that_do_not_fit_are_refused(members: list, words: str) -> None:
     with pytest.raises(InputError, match=f"members of one shape; {words}"):
         geometric_mean(members)
+
+
+def test_a_clip_is_joined_over_the_modes_that_have_it() -> None:
+    first, second = np.log(probabilities(2, 1)), np.log(probabilities(1, 2))
+    known, joined = join_modes(4, [([0, 3], first), (np.array([3]), second)])
+    assert known.tolist() == [True, False, False, True]
+    assert joined[0] == pytest.approx(first[0])
+    assert joined[1] == pytest.approx(geometric_mean([first[1:], second])[0])

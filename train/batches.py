@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from train.crops import LENGTH_STEP
 from train.dataset import Clips, WindowDataset, balanced_draw
 from train.recipe import Recipe
 
@@ -35,12 +36,8 @@ class Batch:
     clips: Tensor
 
 
-_LENGTH_STEP = 16
-
-
 def _rounded(n_frames: int) -> int:
-    """Round a length of crops: for each new length a processor's library prepares all convolutions anew."""
-    return max(1, round(n_frames / _LENGTH_STEP)) * _LENGTH_STEP if n_frames > _LENGTH_STEP else n_frames
+    return round(n_frames / LENGTH_STEP) * LENGTH_STEP if n_frames > LENGTH_STEP else n_frames
 
 
 def count_steps(dataset: Clips, recipe: Recipe) -> int:

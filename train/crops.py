@@ -16,8 +16,9 @@ from torch import Tensor
 
 from cache import StoreReader
 
-_LENGTH_STEP = 16
-"""Lengths of whole clips are multiples of it: what a network's pooling takes for one step, or more."""
+LENGTH_STEP = 16
+"""Lengths of crops and of whole clips are multiples of it, in frames: what a network's pooling takes for one step, or
+more; and for each new length a processor's library prepares all convolutions anew."""
 _SHORTEST = 32
 _MOST_FRAMES = 20_000
 """In a batch of whole clips, so that long ones do not need more memory than a batch of windows."""
@@ -79,7 +80,7 @@ class ClipDataset:
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield every clip, whole: spectrograms [B, T, M] of one length, and clips [B]; few where they are long."""
-        length = -(-np.maximum(self.stop - self.first, _SHORTEST) // _LENGTH_STEP) * _LENGTH_STEP
+        length = -(-np.maximum(self.stop - self.first, _SHORTEST) // LENGTH_STEP) * LENGTH_STEP
         length = np.minimum(length, self._n_frames)
         starts = np.clip((self.first + self.stop - length) // 2, 0, self._n_frames - length)
         for n_frames in np.unique(length).tolist():

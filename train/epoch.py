@@ -176,7 +176,7 @@ def _augmented(
 
 
 def _targets(job: FoldJob, batch: Batch, shares: Tensor, engine: Engine) -> Targets:
-    classes = torch.from_numpy(job.targets[job.trained])[batch.clips]
-    verified = torch.from_numpy(job.verified[job.trained])[batch.clips]
+    rows = job.trained[batch.clips.numpy()]
+    classes, verified = torch.from_numpy(job.targets[rows]), torch.from_numpy(job.verified[rows])
     one_hot = F.one_hot(classes, len(job.settings["classes"])).float()
     return Targets(one_hot.to(engine.device), shares, verified.to(engine.device))

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ class FoldJob:
         """Mode and fold, for messages."""
         return f"{self.reader.mode} fold {self.settings['fold']}"
 
-    @property
+    @cached_property
     def trained(self) -> NDArray[np.int64]:
         """The clips that training draws from, as indices into the reader."""
         return np.flatnonzero(~self.held & (self.targets >= 0))

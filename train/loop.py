@@ -2,10 +2,9 @@
 
 Conventions
 -----------
-Every random number of an epoch comes from (seed,
-mode, fold, epoch): a fold that is stopped and resumed equals an undisturbed one. Progress is one line an epoch in
-``history.csv``, which whoever waits can read from anywhere. Scores come from the last or the averaged weights: no
-epoch is chosen on the fold that scores it.
+Every random number of an epoch comes from (seed, mode, fold, epoch): a fold that is stopped and resumed equals an
+undisturbed one. Progress is one line an epoch in ``history.csv``, which whoever waits can read from anywhere. Scores
+come from the last or the averaged weights: no epoch is chosen on the fold that scores it.
 
 The state to resume from is saved after an epoch as soon as ten times the last saving's duration has passed since:
 after every epoch that is not very short. An interrupt that reaches the loop saves the last whole epoch. A process

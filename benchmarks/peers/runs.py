@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from corpus.tables import read_corpus
-from infer.ensemble import geometric_mean
+from infer.oof import read_out_of_fold
 from train.metrics import average_precision_at_3, top_classes
 
 TRUTH = "train_truth.csv"
@@ -182,12 +182,9 @@ class Workplace:
         clips = self.table()
         clips = clips[(clips["split"] == "train") & clips["label"].notna()]
         verified = clips["manually_verified"].fillna(value=True).to_numpy(bool)
-        by_mode = []
-        for mode in modes:
-            paths = sorted(self.folder.glob(f"runs/{training.run}/{mode}/fold-*/oof.csv"))
-            by_mode.append(pd.concat(map(pd.read_csv, paths)).set_index("fname").loc[clips["fname"]])
-        joined = geometric_mean([np.log(table.to_numpy().clip(1e-12)) for table in by_mode])
-        return _ap(joined, list(by_mode[0].columns), clips["label"])[verified]
+        predicted = read_out_of_fold(self.folder / "runs" / training.run, modes).probabilities.set_index("fname")
+        ap = _ap(predicted.loc[clips["fname"]].to_numpy(), list(predicted.columns), clips["label"])
+        return ap[verified]
 
 
 def _modes(modes: Iterable[str]) -> list[str]:
