@@ -543,6 +543,7 @@ def demo(directory: Path, clips: int, epochs: int, seed: int, jobs: int | None, 
         "force": False,
         "seed": seed,
         "device": "auto",
+        "resident": None,
     }
     stage_seconds: dict[str, float] = {}
     with progress_bars() as bars:
@@ -955,6 +956,11 @@ def _name_own_modes(names: Sequence[str]) -> str:
     help="Stop in this time; --resume goes on.",
 )
 @relabel_option("Other labels to train on")
+@option(
+    "--resident/--no-resident",
+    default=None,
+    help="Keep frames in the GPU's memory.  [default: where they take up to half of what is free]",
+)
 @option("--resume", is_flag=True, help="Go on with folds that were stopped.")
 @option("--force", is_flag=True, help="Train finished folds anew.")
 @seed_option(42, seeds="Of folds, weights and draws.")
@@ -1066,6 +1072,7 @@ def _run_request(clips: "pd.DataFrame", settings: dict[str, Any]) -> "RunRequest
         n_folds=settings["folds"],
         seed=settings["seed"],
         device=settings["device"],
+        resident=settings["resident"],
         resume=settings["resume"],
         force=settings["force"],
         relabels=_read_relabels(settings["relabel"], clips),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cache import StoreReader
+from train.resident import ResidentFrames, frames_bytes
 
 LENGTH_STEP = 16
 """Lengths of crops and of whole clips are multiples of it, in frames: what a network's pooling takes for one step, or
@@ -48,12 +49,22 @@ class ClipDataset:
         self._n_frames = np.asarray(reader.n_frames[self._rows], np.int64)
         self.n_clips = len(self._rows)
         self.clip = np.arange(self.n_clips)
+        self._resident: ResidentFrames | None = None
         self.first, self.stop = np.zeros(self.n_clips, np.int64), self._n_frames.copy()
         for clip, row in enumerate(self._rows.tolist()):
             self.first[clip], self.stop[clip] = sound_span(reader[row])
 
     def __len__(self) -> int:
         return self.n_clips
+
+    @property
+    def n_bytes(self) -> int:
+        """What the clips' frames take."""
+        return frames_bytes(self._reader, self._rows)
+
+    def reside(self, device: torch.device) -> None:
+        """Copy the clips to a device; what is read from now on lies there."""
+        self._resident = ResidentFrames(self._reader, self._rows, device)
 
     def crop(self, clips: NDArray[np.int64], n_frames: int, rng: np.random.Generator) -> Tensor:
         """Cut one piece at random out of each clip: of its sound, or around it where the sound is shorter.
@@ -110,6 +121,8 @@ class ClipDataset:
         return mean, max(square - mean * mean, 0.0) ** 0.5
 
     def _gather(self, clips: NDArray[np.int64], starts: NDArray[np.int64], n_frames: int) -> Tensor:
+        if self._resident:
+            return self._resident.windows(clips, starts, n_frames)
         rows = self._rows.take(clips)
         self._reader.check(rows)
         return torch.from_numpy(self._reader.copy_windows(self._reader.place(rows, starts, n_frames), n_frames))

@@ -21,6 +21,7 @@ from cache import StoreReader
 from cache.errors import InputError
 from cache.sharing import SharedArrays
 from train.crops import ClipDataset
+from train.resident import ResidentFrames, frames_bytes
 
 
 def window_starts(
@@ -95,6 +96,7 @@ class WindowDataset(Dataset[tuple[Tensor, int]]):
         self.clip: NDArray[np.int64] = columns["clip"]
         self._row: NDArray[np.int64] = columns["row"]
         self._offset: NDArray[np.int64] = columns["offset"]
+        self._resident: ResidentFrames | None = None
 
     def __getstate__(self) -> tuple[StoreReader, SharedArrays, int, int]:
         return self._reader, self._columns, self._window_frames, self.n_clips
@@ -105,6 +107,27 @@ class WindowDataset(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.clip)
 
+    @property
+    def n_bytes(self) -> int:
+        """What the clips' frames take."""
+        return frames_bytes(self._reader, self._rows())
+
+    def reside(self, device: torch.device) -> None:
+        """Copy the clips to a device; what is read from now on lies there. Another process reads the map again."""
+        self._resident = ResidentFrames(self._reader, self._rows(), device)
+
+    def _rows(self) -> NDArray[np.int64]:
+        """Give each clip's index into the reader."""
+        rows = np.empty(self.n_clips, np.int64)
+        rows[self.clip] = self._row
+        return rows
+
+    @cached_property
+    def _start(self) -> NDArray[np.int64]:
+        """Each window's first frame."""
+        first = self._reader.place(self._row, np.zeros_like(self._row), self._window_frames)
+        return (self._offset - first) // self._reader.n_mels
+
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """Return one window [T, M] and its clip."""
         windows, clips = self.__getitems__([index])
@@ -113,6 +136,9 @@ class WindowDataset(Dataset[tuple[Tensor, int]]):
     def __getitems__(self, indices: Sequence[int] | NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Gather windows [B, T, M] in the stored type, and their clips [B]."""
         chosen = np.asarray(indices, np.int64)
+        if self._resident:
+            clips = self.clip.take(chosen)
+            return self._resident.windows(clips, self._start.take(chosen), self._window_frames), torch.from_numpy(clips)
         self._reader.check(self._row.take(chosen))
         offsets, length = self._offset.take(chosen), self._window_frames
         if torch.get_num_threads() == 1 or not len(chosen):

@@ -41,6 +41,8 @@ class FoldJob:
         Class shares, for clips without frames.
     threads : int > 0
     device : str
+    resident : bool, optional
+        Copy the frames to the device first; None: on a GPU, where they take up to half of its free memory.
     seconds_limit : float
         Stop after the epoch in which this much time is used; one epoch is trained at least.
     fresh : bool
@@ -61,6 +63,7 @@ class FoldJob:
     prior: list[float]
     threads: int
     device: str = "auto"
+    resident: bool | None = None
     seconds_limit: float = math.inf
     fresh: bool = False
     stale_history: float | None = None

@@ -38,6 +38,7 @@ from train.job import FoldJob
 from train.metrics import average_precision_at_3, mean_and_error, top_classes
 from train.networks import Network, build_network
 from train.optimizer import make_average, make_optimizer
+from train.resident import fits_gpu
 from train.scores import clip_log_probabilities
 
 _SAVE_SHARE = 0.1  # of the time, at most about, goes into saving the state: it is three times the network
@@ -71,7 +72,7 @@ def train_fold(job: FoldJob) -> dict[str, Any]:
     """
     torch.set_num_threads(job.threads)
     engine = pick_engine(job.device)
-    clips, held = _open(job, job.trained), _open(job, np.flatnonzero(job.held))
+    clips, held = (_open(job, chosen, engine) for chosen in (job.trained, np.flatnonzero(job.held)))
     # Weights and dropout draw from torch's global generators, which are the caller's.
     with torch.random.fork_rng([engine.device] if engine.device.type == "cuda" else []):
         state = _start(job, clips, engine)
@@ -80,14 +81,17 @@ def train_fold(job: FoldJob) -> dict[str, Any]:
     return _finish(job, state, clips, held, engine)
 
 
-def _open(job: FoldJob, clips: NDArray[np.int64]) -> Clips:
-    return open_clips(
+def _open(job: FoldJob, chosen: NDArray[np.int64], engine: Engine) -> Clips:
+    clips = open_clips(
         job.reader,
-        clips.tolist(),
+        chosen.tolist(),
         whole=job.recipe.whole_clips,
         window_frames=job.settings["window_frames"],
         overlap=job.recipe.window_overlap,
     )
+    if fits_gpu(clips.n_bytes, engine.device) if job.resident is None else job.resident:
+        clips.reside(engine.device)
+    return clips
 
 
 def _start(job: FoldJob, clips: Clips, engine: Engine) -> State:

@@ -45,6 +45,8 @@ class RunRequest:
     seed : int
     device : str
     threads : int
+    resident : bool, optional
+        Copy frames to the device first; None: on a GPU, where they fit.
     resume, force : bool
         Go on with folds that were stopped; or train all anew. Not both.
     seconds_limit : float
@@ -60,6 +62,7 @@ class RunRequest:
     seed: int = 42
     device: str = "auto"
     threads: int = 1
+    resident: bool | None = None
     resume: bool = False
     force: bool = False
     seconds_limit: float = math.inf
@@ -196,6 +199,7 @@ def _job(
         prior=class_prior(labels, verified, len(classes)),
         threads=request.threads,
         device=request.device,
+        resident=request.resident,
         seconds_limit=request.seconds_limit,
     )
 
