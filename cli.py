@@ -683,7 +683,11 @@ def _share(*names: str, default: float, text: str) -> Callable[[Function], Funct
     "--verify-at-most", type=click.IntRange(min=0), default=40, show_default=True, help="Clips a class to trust so."
 )
 @_share("--relabel-above", default=0.8, text="Propose the class suggested where it is likelier than this.")
-@_share("--leave-out-above", default=0.4, text="Propose to leave other clips of a score above this out of training.")
+@_share(
+    "--leave-out-below",
+    default=0.2,
+    text="Propose to leave out other labels whose p is below this share of the class's usual one.",
+)
 @option("--force", is_flag=True, help="Replace files that are there.")
 @common
 def corpus_issues(
@@ -782,7 +786,7 @@ def _propose(judged: "pd.DataFrame", settings: dict[str, Any]) -> dict[str, Any]
     from infer.submission import write_csv
     from train.proposal import ProposalRules, count_actions, propose
 
-    names = ("verify_above", "verify_at_most", "relabel_above", "leave_out_above")
+    names = ("verify_above", "verify_at_most", "relabel_above", "leave_out_below")
     proposal = propose(judged, ProposalRules(**{name: settings[name] for name in names}))
     write_csv(proposal, settings["propose"])
     return {"out": str(settings["propose"]), "clips": len(proposal), **count_actions(proposal)}

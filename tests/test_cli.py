@@ -548,7 +548,7 @@ class TestLabelErrors:
         result = run(*args)
         assert "relabel.csv: trust 6, relabel 1, leave out 0, keep 5 of 12 unverified clips" in result.stdout
         assert f"next: cli train {shared_corpus} --relabel relabel.csv --run NAME" in result.stdout
-        again = [*args, "--leave-out-above", 0.5, "--relabel-above", 1, "--force"]
+        again = [*args, "--leave-out-below", 0.5, "--relabel-above", 1, "--force"]
         assert run_json(*again)["proposed"] == {
             "out": "relabel.csv",
             "clips": 12,

@@ -38,11 +38,11 @@ def test_each_clip_that_is_not_verified_has_its_action() -> None:
     proposal = propose(TABLE, ProposalRules())
     assert list(proposal.columns) == list(COLUMNS)
     assert proposal["fname"].tolist() == [f"{row}.wav" for row in (0, 1, 2, 3, 4, 6)]
-    assert proposal["action"].tolist() == ["verify", "keep", "relabel", "leave_out", "keep", "keep"]
-    assert proposal["label"].fillna("").tolist() == ["Bark", "Bark", "Gong", "", "Bark", "Bark"]
+    assert proposal["action"].tolist() == ["verify", "keep", "relabel", "leave_out", "keep", "leave_out"]
+    assert proposal["label"].fillna("").tolist() == ["Bark", "Bark", "Gong", "", "Bark", ""]
     assert proposal["manually_verified"].fillna(-1).tolist() == [1, -1, 0, 0, 0, 0]  # nobody says of the second
     assert set(proposal["given_label"]) == {"Bark"}
-    assert count_actions(proposal) == {"verify": 1, "relabel": 1, "leave_out": 1, "keep": 3}
+    assert count_actions(proposal) == {"verify": 1, "relabel": 1, "leave_out": 2, "keep": 2}
 
 
 def test_a_class_that_does_not_reach_its_threshold_is_no_new_label() -> None:
@@ -51,7 +51,7 @@ def test_a_class_that_does_not_reach_its_threshold_is_no_new_label() -> None:
 
 
 def test_levels_can_be_chosen() -> None:
-    rules = ProposalRules(verify_above=0.5, relabel_above=0.5, leave_out_above=1.0)
+    rules = ProposalRules(verify_above=0.5, relabel_above=0.5, leave_out_below=0.0)
     assert count_actions(propose(TABLE, rules)) == {"verify": 2, "relabel": 3, "leave_out": 0, "keep": 1}
 
 
@@ -72,7 +72,7 @@ def test_nothing_unverified_gives_an_empty_table() -> None:
     [
         ({"verify_above": 1.5}, r"verify_above must be from 0 to 1; got 1\.5"),
         ({"relabel_above": float("nan")}, "relabel_above must be from 0 to 1; got nan"),
-        ({"leave_out_above": -0.1}, r"leave_out_above must be from 0 to 1; got -0\.1"),
+        ({"leave_out_below": -0.1}, r"leave_out_below must be from 0 to 1; got -0\.1"),
         ({"verify_at_most": -1}, "verify_at_most must be 0 or more clips a class; got -1"),
     ],
 )

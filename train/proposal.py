@@ -6,8 +6,9 @@ Probabilities and thresholds are those of `train.issues`. A proposal is a table 
 
 Source of keeping labels that the networks agree with, the level of 0.95 and the 40 clips a class: Dorfer and Widmer,
 "Training general-purpose audio tagging networks with noisy labels and iterative self-verification", DCASE 2018. What
-is done with suspect labels builds on confident learning: one is changed where the other class is likely enough, else
-left out of training where the label is far behind, else kept, as half of the suspects of a weak network are right.
+is done with suspect labels builds on confident learning: one is changed where the other class is likely enough. A
+label that networks believe far less than is usual for its class is left out of training; others are kept, as half of
+the suspects of a weak network are right.
 """
 
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from cache.errors import InputError
 
 COLUMNS = ("fname", "label", "manually_verified", "action", "given_label", "p_label", "suggested", "p_suggested")
 DOUBTED_SHARE = 0.2
+"""A label is doubted whose probability is below this share of what is usual for the class."""
 _LEAST_VERIFIED = 3  # clips of a class, to know what is usual for it
 ACTIONS = ("verify", "relabel", "leave_out", "keep")
 
@@ -36,18 +38,18 @@ class ProposalRules:
         So many clips a class, the likeliest first.
     relabel_above : float in [0, 1]
         A suspect clip gets the class suggested where its probability is above this, and reaches the class's threshold.
-    leave_out_above : float in [0, 1]
-        Any other suspect clip is left out where its score is above this: by so much the likeliest other class is
-        likelier than the label.
+    leave_out_below : float in [0, 1]
+        Any other clip is left out where the probability of its label is below this share of what is usual for the
+        class; see `leave_out_doubted`.
     """
 
     verify_above: float = 0.95
     verify_at_most: int = 40
     relabel_above: float = 0.8
-    leave_out_above: float = 0.4
+    leave_out_below: float = DOUBTED_SHARE
 
     def __post_init__(self) -> None:
-        for name in ("verify_above", "relabel_above", "leave_out_above"):
+        for name in ("verify_above", "relabel_above", "leave_out_below"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 message = f"{name} must be from 0 to 1; got {value}"
@@ -76,7 +78,8 @@ def propose(judged: pd.DataFrame, rules: ProposalRules) -> pd.DataFrame:
     verified = _verified(table, rules)
     suspect = table["suspect"].to_numpy(bool)
     relabelled = suspect & (table["confident"] & (table["p_suggested"] > rules.relabel_above)).to_numpy(bool)
-    left_out = suspect & ~relabelled & (table["score"] > rules.leave_out_above).to_numpy(bool)
+    doubted = (judged["p_label"] < rules.leave_out_below * _usual(judged))[table.index].to_numpy(bool)
+    left_out = doubted & ~verified & ~relabelled
     action = np.select([verified, relabelled, left_out], ACTIONS[:3], ACTIONS[3])
     label = table["label"].to_numpy(object)
     new_label = np.where(relabelled, table["suggested"].to_numpy(object), label)
@@ -104,12 +107,24 @@ def _verified(table: pd.DataFrame, rules: ProposalRules) -> NDArray[np.bool_]:
     return table.index.isin(best.index)
 
 
+def _is_verified(judged: pd.DataFrame) -> pd.Series:
+    """Tell the clips of which nobody says that they are unverified."""
+    return judged["manually_verified"].fillna(value=True).astype(bool)
+
+
+def _usual(judged: pd.DataFrame) -> pd.Series:
+    """Return for each clip what networks give, on average, to verified clips of its class."""
+    verified = _is_verified(judged)
+    known = verified.groupby(judged["label"]).transform("sum") >= _LEAST_VERIFIED
+    return judged["p_label"].where(verified | ~known).groupby(judged["label"]).transform("mean")
+
+
 def leave_out_doubted(judged: pd.DataFrame, *, share: float = DOUBTED_SHARE) -> pd.DataFrame:
     """Leave those unverified clips out of training whose labels a first training does not believe.
 
     A label is doubted where its probability is below a share of what networks give, on average, to verified clips of
     the class (to all its clips, where fewer than three are verified). So classes that networks do not tell yet lose
-    nothing.
+    little.
 
     Parameters
     ----------
@@ -123,10 +138,8 @@ def leave_out_doubted(judged: pd.DataFrame, *, share: float = DOUBTED_SHARE) -> 
         One row a doubted clip: ``fname``, ``label``, which is missing, ``manually_verified``, 0, ``action``,
         ``given_label``, ``p_label`` and ``p_usual``, the mean that it is held against.
     """
-    verified = judged["manually_verified"].fillna(value=True).astype(bool)
-    known = verified.groupby(judged["label"]).transform("sum") >= _LEAST_VERIFIED
-    usual = judged["p_label"].where(verified | ~known).groupby(judged["label"]).transform("mean")
-    doubted = ~verified & (judged["p_label"] < share * usual)
+    usual = _usual(judged)
+    doubted = ~_is_verified(judged) & (judged["p_label"] < share * usual)
     return pd.DataFrame(
         {
             "fname": judged["fname"],
