@@ -18,9 +18,9 @@ from cache.errors import IntegrityError
 from infer.ensemble import join_modes
 from infer.runs import run_folds
 from train.checkpoint import read_info
+from train.held import HELD, OOF
 from train.scores import renormalise
 
-OOF = "oof.csv"
 _TINY = 1e-300  # probabilities too small for the digits of a CSV; their logarithm must be a number
 
 
@@ -69,6 +69,40 @@ def read_out_of_fold(run: Path, modes: Sequence[str] | None = None) -> OutOfFold
         n_folds = max([info.get("folds", 0) for info in infos] + [read[mode][-1] + 1])
         missing[mode] = [fold for fold in range(n_folds) if fold not in read[mode]]
     return OutOfFold(_joined_modes(list(by_mode.values()), classes), read, missing)
+
+
+def read_held_labels(run: Path, modes: Sequence[str] | None = None) -> pd.DataFrame | None:
+    """Return the labels of the clips that count in the scores of a run: ``fname`` and ``label``.
+
+    Returns
+    -------
+    DataFrame or None
+        None for a run that was trained before labels were kept beside its predictions.
+
+    Raises
+    ------
+    NotFoundError
+        If a mode that is asked for has no trained fold.
+    IntegrityError
+        If a table is damaged.
+    """
+    paths = [folder / HELD for folders in run_folds(run, modes).values() for folder in folders]
+    if not all(path.exists() for path in paths):
+        return None
+    table = pd.concat(map(_read_labels, paths)).drop_duplicates("fname")
+    return table.loc[table["scored"] == 1, ["fname", "label"]].reset_index(drop=True)
+
+
+def _read_labels(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype={"fname": str, "label": str}, keep_default_na=False)
+        if list(table.columns) == ["fname", "label", "scored"]:
+            return table
+        reason = f"it has the columns {', '.join(map(str, table.columns))}"
+    except ValueError as error:  # pandas's parsing errors are of this kind
+        reason = " ".join(str(error).split())
+    message = f"{path} is not what training writes ({reason}); train this fold anew with --force"
+    raise IntegrityError(message)
 
 
 def _info(folder: Path) -> dict[str, Any]:

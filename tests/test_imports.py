@@ -18,8 +18,9 @@ ALLOWED = {
     | {"cache", "corpus"},
     "train": {"numpy", "torch", "safetensors", "pandas", "sklearn", "cache", "corpus"}
     | {"featurize.modes", "featurize.jobs"},
-    "infer": {"numpy", "torch", "pandas", "matplotlib", "cache", "corpus", "featurize"}
-    | {"train.models", "train.checkpoint", "train.dataset", "train.metrics", "train.scores", "train.device"},
+    "infer": {"numpy", "scipy", "torch", "pandas", "matplotlib", "cache", "corpus", "featurize"}
+    | {"train.models", "train.checkpoint", "train.dataset", "train.metrics", "train.scores", "train.device"}
+    | {"train.held"},
 }
 
 

@@ -218,6 +218,14 @@ def test_out_of_fold_probabilities_are_those_of_every_held_clip(learned: tuple[F
     assert table[list(CLASSES)].to_numpy().argmax(axis=1).tolist() == job.labels[job.held].tolist()
 
 
+def test_labels_of_held_clips_stand_beside_their_predictions(learned: tuple[FoldJob, dict[str, Any]]) -> None:
+    job, _ = learned
+    held = pd.read_csv(job.folder / "held.csv")
+    assert held["fname"].tolist() == pd.read_csv(job.folder / "oof.csv")["fname"].tolist()
+    assert held["label"].tolist() == [job.settings["classes"][label] for label in job.labels[job.held]]
+    assert held["scored"].tolist() == job.scored[job.held].astype(int).tolist()
+
+
 def test_a_job_travels_to_a_machine_that_shares_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = jobs_of(tmp_path)[0]
     monkeypatch.setattr("tempfile.mkstemp", lambda **_: pytest.fail("a file of this machine was written"))

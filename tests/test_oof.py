@@ -12,7 +12,7 @@ from stores import CLASSES, HEAD, LONG, save_fold
 from cache.errors import IntegrityError, NotFoundError
 from featurize.modes import FeatureMode
 from infer.ensemble import geometric_mean
-from infer.oof import read_out_of_fold
+from infer.oof import read_held_labels, read_out_of_fold
 
 
 def probabilities(names: Sequence[str], seed: int = 0) -> pd.DataFrame:
@@ -105,3 +105,33 @@ def test_folds_that_disagree_are_refused(tmp_path: Path) -> None:
         probabilities(["a"]).to_csv(tmp_path / "other" / mode / "fold-0" / "oof.csv", index=False)
     with pytest.raises(IntegrityError, match="differs in classes"):
         read_out_of_fold(tmp_path / "other")
+
+
+# --- labels of held clips --------------------------------------------------------------------------------------------
+
+
+def save_held(tmp_path: Path, fold: int, text: str, mode: FeatureMode = HEAD) -> None:
+    (save_oof(tmp_path, fold, ["x"], mode=mode) / "held.csv").write_text("fname,label,scored\n" + text)
+
+
+def test_labels_of_scored_clips_are_read_once_each(tmp_path: Path) -> None:
+    save_held(tmp_path, 0, "a,Bark,1\nb,Gong,0\n")
+    save_held(tmp_path, 1, "NA,Flute,1\n")
+    save_held(tmp_path, 0, "a,Bark,1\nc,Gong,1\n", mode=LONG)
+    labels = read_held_labels(tmp_path / "quick")
+    assert labels is not None
+    assert dict(labels.to_numpy().tolist()) == {"a": "Bark", "NA": "Flute", "c": "Gong"}
+    assert len(labels) == 3
+
+
+def test_a_run_without_labels_says_so(tmp_path: Path) -> None:
+    save_held(tmp_path, 0, "a,Bark,1\n")
+    save_oof(tmp_path, 1, ["b"])
+    assert read_held_labels(tmp_path / "quick") is None
+
+
+@pytest.mark.parametrize("text", ["", "fname\na\n", 'fname,label,scored\n"a'])
+def test_labels_that_training_did_not_write_are_refused(tmp_path: Path, text: str) -> None:
+    (save_oof(tmp_path, 0, ["a"]) / "held.csv").write_text(text)
+    with pytest.raises(IntegrityError, match=r"held\.csv is not what training writes .*train this fold anew"):
+        read_held_labels(tmp_path / "quick")

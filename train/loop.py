@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
@@ -34,6 +33,7 @@ from train.convnet import ConvNet
 from train.dataset import Clips, open_clips
 from train.device import Engine, pick_engine
 from train.epoch import WHAT_NEXT, DivergedError, State, train_epoch
+from train.held import HELD, OOF, write_held
 from train.job import FoldJob
 from train.metrics import average_precision_at_3, mean_and_error, top_classes
 from train.networks import Network, build_network
@@ -140,7 +140,7 @@ def _resume(job: FoldJob, state: State, last: dict[str, Any]) -> None:
 
 def clear_fold(folder: Path) -> None:
     """Remove what an earlier training left in a fold's folder."""
-    for name in ("model.json", "model.safetensors", "oof.csv", "history.csv"):
+    for name in ("model.json", "model.safetensors", OOF, HELD, "history.csv"):
         (folder / name).unlink(missing_ok=True)
     for path in folder.glob("events.out.tfevents.*"):
         path.unlink()
@@ -249,16 +249,9 @@ def _finish(job: FoldJob, state: State, clips: Clips, held: Clips, engine: Engin
     save_last(job.folder, state.to_dict(job))
     log_p = clip_log_probabilities(state.kept, held, engine, mean=job.recipe.window_mean)
     names = [job.reader.names[i] for i in np.flatnonzero(job.held)]
-    table = pd.DataFrame(np.exp(log_p), columns=job.settings["classes"])
-    table.insert(0, "fname", names)
-    # Nine digits, not nine places: small probabilities must not tie.
-    write_atomically(
-        job.folder / "oof.csv",
-        lambda part: table.to_csv(part, index=False, lineterminator="\n", float_format="%.9g"),
-    )
-
-    counted = job.scored[job.held]
-    ap = average_precision_at_3(job.labels[job.held][counted], top_classes(log_p[counted]))
+    labels, counted = job.labels[job.held], job.scored[job.held]
+    write_held(job.folder, names, job.settings["classes"], log_p, labels, counted)
+    ap = average_precision_at_3(labels[counted], top_classes(log_p[counted]))
     map3, map3_se = mean_and_error(ap)
     info = {
         **job.settings,
