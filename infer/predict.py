@@ -20,6 +20,7 @@ from infer.ensemble import geometric_mean, join_modes
 from train.checkpoint import Checkpoint
 from train.dataset import open_clips
 from train.device import Engine
+from train.frames import FrameSource
 from train.scores import clip_log_probabilities
 
 
@@ -60,7 +61,7 @@ def predict_clips(
         by_fold = []
         for checkpoint in checkpoints:
             if clips:
-                by_fold.append(_network_log_probabilities(checkpoint, readers[mode], clips, engine))
+                by_fold.append(network_log_probabilities(checkpoint, readers[mode], clips, engine))
             if progress:
                 progress("predict", next(steps), n_networks)
         if clips:
@@ -80,9 +81,10 @@ def _places(names: Sequence[str], reader: StoreReader | None) -> tuple[list[int]
     return rows, [stored[names[row]] for row in rows]
 
 
-def _network_log_probabilities(
-    checkpoint: Checkpoint, reader: StoreReader, clips: Sequence[int], engine: Engine
+def network_log_probabilities(
+    checkpoint: Checkpoint, reader: FrameSource, clips: Sequence[int], engine: Engine
 ) -> NDArray[np.float64]:
+    """Return what one network says of some clips, in log-probabilities [len(clips), n_classes]."""
     info = checkpoint.info
     dataset = open_clips(
         reader,

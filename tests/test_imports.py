@@ -20,7 +20,7 @@ ALLOWED = {
     | {"featurize.modes", "featurize.jobs"},
     "infer": {"numpy", "scipy", "torch", "pandas", "matplotlib", "cache", "corpus", "featurize"}
     | {"train.models", "train.checkpoint", "train.dataset", "train.metrics", "train.scores", "train.device"}
-    | {"train.held"},
+    | {"train.held", "train.frames"},
 }
 
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cache import StoreReader
+from train.frames import FrameSource
 from train.resident import ResidentFrames, frames_bytes
 
 LENGTH_STEP = 16
@@ -30,7 +30,7 @@ class ClipDataset:
 
     Parameters
     ----------
-    reader : StoreReader
+    reader : FrameSource
     clips : sequence of int
         Indices into the reader; the dataset's own clip numbers count along this list.
 
@@ -43,7 +43,7 @@ class ClipDataset:
     n_clips : int
     """
 
-    def __init__(self, reader: StoreReader, clips: Sequence[int]) -> None:
+    def __init__(self, reader: FrameSource, clips: Sequence[int]) -> None:
         self._reader = reader
         self._rows = np.asarray(clips, np.int64)
         self._n_frames = np.asarray(reader.n_frames[self._rows], np.int64)

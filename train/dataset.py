@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cache import StoreReader
 from cache.errors import InputError
 from cache.sharing import SharedArrays
 from train.crops import ClipDataset
+from train.frames import FrameSource
 from train.resident import ResidentFrames, frames_bytes
 
 
@@ -68,7 +68,7 @@ class WindowDataset(Dataset[tuple[Tensor, int]]):
 
     Parameters
     ----------
-    reader : StoreReader
+    reader : FrameSource
     clips : sequence of int
         Indices into the reader; the dataset's own clip numbers count along this list.
     window_frames : int
@@ -81,14 +81,14 @@ class WindowDataset(Dataset[tuple[Tensor, int]]):
     n_clips : int
     """
 
-    def __init__(self, reader: StoreReader, clips: Sequence[int], *, window_frames: int, overlap: float) -> None:
+    def __init__(self, reader: FrameSource, clips: Sequence[int], *, window_frames: int, overlap: float) -> None:
         rows = np.asarray(clips, np.int64)
         clip, start = window_starts(reader.n_frames[rows], window_frames=window_frames, overlap=overlap)
         offset = reader.place(rows[clip], start, window_frames)
         columns = SharedArrays({"clip": clip, "row": rows[clip], "offset": offset})
         self._attach(reader, columns, window_frames, len(rows))
 
-    def _attach(self, reader: StoreReader, columns: SharedArrays, window_frames: int, n_clips: int) -> None:
+    def _attach(self, reader: FrameSource, columns: SharedArrays, window_frames: int, n_clips: int) -> None:
         self._reader = reader
         self._columns = columns
         self._window_frames = window_frames
@@ -98,10 +98,10 @@ class WindowDataset(Dataset[tuple[Tensor, int]]):
         self._offset: NDArray[np.int64] = columns["offset"]
         self._resident: ResidentFrames | None = None
 
-    def __getstate__(self) -> tuple[StoreReader, SharedArrays, int, int]:
+    def __getstate__(self) -> tuple[FrameSource, SharedArrays, int, int]:
         return self._reader, self._columns, self._window_frames, self.n_clips
 
-    def __setstate__(self, state: tuple[StoreReader, SharedArrays, int, int]) -> None:
+    def __setstate__(self, state: tuple[FrameSource, SharedArrays, int, int]) -> None:
         self._attach(*state)
 
     def __len__(self) -> int:
@@ -187,12 +187,12 @@ Clips = WindowDataset | ClipDataset
 """Some clips of a store, as windows or whole: both count clips in ``n_clips`` and ``clip`` and give ``batches``."""
 
 
-def open_clips(reader: StoreReader, clips: Sequence[int], *, whole: bool, window_frames: int, overlap: float) -> Clips:
+def open_clips(reader: FrameSource, clips: Sequence[int], *, whole: bool, window_frames: int, overlap: float) -> Clips:
     """Return some clips as a recipe takes them: whole, or in windows.
 
     Parameters
     ----------
-    reader : StoreReader
+    reader : FrameSource
     clips : sequence of int
         Indices into the reader.
     whole : bool

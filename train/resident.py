@@ -5,13 +5,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cache import StoreReader
+from train.frames import FrameSource
 
 _SHARE_OF_FREE_MEMORY = 0.5
 """What frames may take of a GPU's free memory: the rest is the network's."""
 
 
-def frames_bytes(reader: StoreReader, rows: NDArray[np.int64]) -> int:
+def frames_bytes(reader: FrameSource, rows: NDArray[np.int64]) -> int:
     """Return what the frames of some clips take."""
     n_frames = int(np.asarray(reader.n_frames)[rows].sum())
     return n_frames * reader.n_mels * int(reader.dtype.itemsize)
@@ -27,13 +27,13 @@ class ResidentFrames:
 
     Parameters
     ----------
-    reader : StoreReader
+    reader : FrameSource
     rows : ndarray [shape=(n_clips,), int64]
         Indices into the reader.
     device : torch.device
     """
 
-    def __init__(self, reader: StoreReader, rows: NDArray[np.int64], device: torch.device) -> None:
+    def __init__(self, reader: FrameSource, rows: NDArray[np.int64], device: torch.device) -> None:
         n_frames = np.asarray(reader.n_frames[rows], np.int64)
         self._first = np.cumsum(n_frames) - n_frames
         dtype = torch.from_numpy(np.empty(0, reader.dtype)).dtype
