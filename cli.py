@@ -31,8 +31,11 @@ if TYPE_CHECKING:
     from featurize.explain import ModeReason
     from featurize.modes import Dtype, FeatureMode
     from featurize.repair import RepairReport
+    from infer.calibration import Calibration
     from infer.clips import StoredClip
     from infer.oof import OutOfFold
+    from infer.tagging import TagTask
+    from infer.tags import Tagged
     from train.job import FoldJob
     from train.plan import RunRequest
 
@@ -1271,13 +1274,13 @@ def predict(corpus: Path, modes: tuple[str, ...], strict: bool, as_json: bool, *
     _finish_strict(strict, quarantined)
 
 
-def _check_outputs(out: Path, probabilities: Path | None) -> None:
+def _check_outputs(out: Path | None, probabilities: Path | None) -> None:
     """Refuse paths that cannot be written before anything is computed."""
     for name, path in (("--out", out), ("--probabilities", probabilities)):
         if path is not None and path.is_dir():
             message = f"{name} must name a file; {path} is a folder"
             raise click.BadParameter(message)
-    if probabilities is not None and out.absolute() == probabilities.absolute():
+    if out is not None and probabilities is not None and out.absolute() == probabilities.absolute():
         message = f"--out and --probabilities must be two files; both are {out}"
         raise click.BadParameter(message)
 
@@ -1301,6 +1304,231 @@ def _predict(
         say(f"{len(quarantined)} clips have no frames and get the three classes that are most frequent in training")
     table = predict_clips(clips["fname"].tolist(), readers, run, engine, progress=bars)
     return table, sum(map(len, run.values())), quarantined
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@mode_name_option
+@runs_options
+@option("--out", type=click.Path(path_type=Path), help="File to write.  [default: print]")
+@option("--format", "kind", type=click.Choice(["csv", "jsonl"]), help="CSV or JSON lines.  [default: by --out, or csv]")
+@option("--min-score", type=click.FloatRange(0, 1), default=0.2, show_default=True, help="Below it: unknown.")
+@option("--family", "families", multiple=True, metavar="NAME", help="Only recordings of this family of sounds.")
+@option("--top", "n_tags", type=click.IntRange(min=1), default=3, show_default=True, help="Tags a recording.")
+@store_option
+@device_option
+@option(
+    "--max-clip-minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=_finite,
+    default=10.0,
+    show_default=True,
+    help="Longer recordings are not tagged.",
+)
+@parallel_options
+@strict_option
+@common
+def tag(paths: tuple[Path, ...], modes: tuple[str, ...], strict: bool, as_json: bool, **settings: Any) -> None:
+    """Tag recordings: files, and folders with all that lies below them.
+
+    Any sound file counts, and any film whose sound track PyAV decodes (pip install 'earmark[video]'). No store is
+    needed; frames that one has are used. Probabilities are at a temperature that fits the run's out-of-fold
+    predictions. A recording is "unknown" where its likeliest class is below --min-score. A run with --out that was
+    stopped goes on when it is called again.
+
+    The CSV has the columns path, seconds, label, score, audioset_id, family, then label_2, score_2 and so on, and
+    problem, which says why a recording has no tags. Families: instrument, human, animal, domestic, vehicle, alarm,
+    explosion, material.
+
+    \b
+    Example:
+      cli tag library --out tags.csv
+      cli tag door.wav film.mkv --format jsonl
+      cli tag library --family animal --min-score 0.5
+    """
+    from infer.recordings import find_recordings
+    from infer.runs import find_run
+    from infer.tagger import load_tagger
+    from infer.tagging import TagTask
+
+    start = time.monotonic()
+    out, families = settings["out"], _check_families(settings["families"])
+    _check_outputs(out, None)
+    recordings = find_recordings(paths)
+    run = find_run(settings["runs"], settings["run_name"]).absolute()
+    fit = load_tagger(run, modes, device=settings["device"]).calibration
+    say(_fit_words(fit))
+    asked = TagTask(
+        number=0,
+        recordings=(),
+        run=str(run),
+        modes=tuple(modes),
+        n_tags=settings["n_tags"],
+        store=str(settings["store"].absolute()) if settings["store"].is_dir() else "",
+        device=settings["device"],
+        max_clip_minutes=settings["max_clip_minutes"],
+    )
+    kind = settings["kind"] or ("jsonl" if out and out.suffix in (".jsonl", ".ndjson") else "csv")
+    lines = TagLines(kind, settings["min_score"], families, settings["n_tags"], keep=as_json and not out)
+    with progress_bars() as bars:
+        if out:
+            _tag_to_file(recordings, asked, lines, out, bars, settings)
+        else:
+            _tag_to_terminal(recordings, asked, lines, bars, settings, quiet=as_json)
+    seconds = round(time.monotonic() - start, 2)
+    _show_tagged(lines, fit, out, seconds, as_json=as_json)
+    _finish_strict(strict, lines.problems)
+
+
+class TagLines:
+    """Lines of tags, and what is counted over them."""
+
+    def __init__(self, kind: str, min_score: float, families: Sequence[str], n_tags: int, *, keep: bool) -> None:
+        self.kind, self.min_score, self.families, self.n_tags, self.keep = kind, min_score, families, n_tags, keep
+        self.files = self.listed = self.unknown = 0
+        self.sound_seconds = 0.0
+        self.problems: list[dict[str, str]] = []
+        self.records: list[dict[str, Any]] = []
+
+    def header(self) -> str:
+        """Give the line before all others."""
+        from infer.tags import csv_header
+
+        return csv_header(self.n_tags) if self.kind == "csv" else ""
+
+    def line(self, tagged: "Tagged") -> str:
+        """Count a recording, and give its line: none where it is of another family."""
+        from corpus.files import shown_name
+        from infer.tags import UNKNOWN, first_label, in_families, to_csv_line, to_json_line, to_record
+
+        self.files += 1
+        self.sound_seconds += tagged.seconds
+        if tagged.problem:
+            self.problems.append({"path": shown_name(tagged.path), "reason": tagged.problem})
+        elif not in_families(tagged, self.families, min_score=self.min_score):
+            return ""
+        self.listed += 1
+        self.unknown += first_label(tagged, min_score=self.min_score) == UNKNOWN
+        if self.keep:
+            self.records.append(to_record(tagged, min_score=self.min_score))
+        if self.kind == "csv":
+            return to_csv_line(tagged, min_score=self.min_score, n_tags=self.n_tags)
+        return to_json_line(tagged, min_score=self.min_score)
+
+
+def _check_families(families: Sequence[str]) -> Sequence[str]:
+    from corpus.ontology import FAMILIES
+
+    for name in families:
+        if name not in FAMILIES:
+            near = get_close_matches(name, FAMILIES, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            message = f"--family must be one of {', '.join(FAMILIES)}; got {name!r}{hint}"
+            raise click.BadParameter(message)
+    return families
+
+
+def _fit_words(fit: "Calibration") -> str:
+    if not fit.clips:
+        return "no temperature is fitted: the run has too few held clips with their labels (train anew to keep them)"
+    return (
+        f"temperature {fit.temperature:.2f}, fitted on {fit.clips} held clips: calibration error "
+        f"{fit.error_before:.3f} before, {fit.error_after:.3f} after ({fit.error_by_chance:.3f} by chance alone)"
+    )
+
+
+def _tag_to_file(
+    recordings: Sequence[str], asked: "TagTask", lines: TagLines, out: Path, bars: Bars, settings: dict[str, Any]
+) -> None:
+    import dataclasses
+
+    from cache.outfile import write_atomically
+    from infer.journal import Journal
+
+    made_with = {key: value for key, value in dataclasses.asdict(asked).items() if key not in ("number", "recordings")}
+    made_with |= {"run": _run_digest(Path(asked.run))}
+    with Journal(out, made_with, recordings) as journal:
+        if journal.n_done:
+            bars.say(f"{journal.n_done} of {len(recordings)} recordings were tagged before; going on")
+        for rows in _tag_rows(recordings, asked, bars, settings, first=journal.n_done):
+            journal.add(rows)
+
+        def write(part: Path) -> None:
+            with part.open("w", encoding="utf-8", newline="") as file:
+                file.write(lines.header())
+                file.writelines(map(lines.line, journal.rows()))
+
+        write_atomically(out, write)
+        journal.remove()
+
+
+def _tag_to_terminal(
+    recordings: Sequence[str], asked: "TagTask", lines: TagLines, bars: Bars, settings: dict[str, Any], *, quiet: bool
+) -> None:
+    if not quiet:
+        click.echo(lines.header(), nl=False)
+    for rows in _tag_rows(recordings, asked, bars, settings, first=0):
+        for tagged in rows:
+            line = lines.line(tagged)
+            if line and not quiet:
+                click.echo(line, nl=False)
+
+
+def _tag_rows(
+    recordings: Sequence[str], asked: "TagTask", bars: Bars, settings: dict[str, Any], *, first: int
+) -> "Iterator[list[Tagged]]":
+    from featurize.jobs import count_jobs
+    from infer.tagging import make_tasks, tag_all
+
+    done, seconds = first, 0.0
+    jobs = count_jobs(settings["jobs"])
+    tasks = make_tasks(recordings[first:], asked, jobs=jobs)
+    for rows in tag_all(tasks, jobs=jobs, backend=settings["backend"], scheduler=settings["scheduler"]):
+        done += len(rows)
+        seconds += sum(tagged.seconds for tagged in rows)
+        bars("tag", done, len(recordings), seconds)
+        yield rows
+
+
+def _run_digest(run: Path) -> str:
+    """Hash what the networks of a run are, so that a journal of other networks is not gone on with."""
+    import hashlib
+
+    infos = sorted(run.glob("*/fold-*/model.json"))
+    return hashlib.sha256(b"".join(str(path).encode() + path.read_bytes() for path in infos)).hexdigest()
+
+
+def _show_tagged(lines: TagLines, fit: "Calibration", out: Path | None, seconds: float, *, as_json: bool) -> None:
+    import dataclasses
+
+    from corpus.rows import counted
+
+    for problem in lines.problems:
+        say(f"not tagged: {problem['path']}: {problem['reason']}")
+    result: dict[str, Any] = {
+        "out": str(out) if out else None,
+        "files": lines.files,
+        "listed": lines.listed,
+        "unknown": lines.unknown,
+        "problems": lines.problems,
+        "calibration": {key: _or_none(value) for key, value in dataclasses.asdict(fit).items()},
+        "sound_seconds": round(lines.sound_seconds, 3),
+        "seconds": seconds,
+    }
+    text = (
+        f"{counted(lines.files, 'recording')}, {lines.unknown} unknown, {len(lines.problems)} not tagged; "
+        f"{human_seconds(seconds)}, {lines.sound_seconds / max(seconds, 1e-9):,.0f}× real time"
+    )
+    if as_json:
+        show(result if out else result | {"tags": lines.records}, "", as_json=True)
+    elif out:
+        show(result, f"{out}: {text}", as_json=False)
+    else:
+        say(text)
+
+
+def _or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 @cli.command()

@@ -12,11 +12,14 @@ from pathlib import Path
 import featurize.shards
 import featurize.sources
 import featurize.suspects
+import infer.tagging
 from cache import ClipRow
 from featurize.audio import Recording, decode
 from featurize.modes import FeatureMode
 from featurize.shards import ShardResult, ShardTask, clip_rows, make_shard
 from featurize.sources import Source, header_seconds
+from infer.tagging import TagTask, tag_task
+from infer.tags import Tagged
 
 
 def deadly_decode(path: str, *, max_clip_minutes: float) -> Recording:
@@ -60,3 +63,8 @@ def install() -> None:
     featurize.sources.header_seconds = deadly_header_seconds
     featurize.suspects.make_shard = deadly_make_shard
     featurize.suspects.clip_rows = deadly_clip_rows
+
+
+def deadly_tag_task(task: TagTask) -> tuple[int, list[Tagged]]:
+    infer.tagging.read_recording = deadly_decode
+    return tag_task(task)

@@ -93,6 +93,7 @@ class TestEveryCommand:
             "train",
             "predict",
             "evaluate",
+            "tag",
             "cache info",
             "cache explain",
             "cache prune",
