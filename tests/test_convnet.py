@@ -74,7 +74,7 @@ def test_logits_are_float32_under_bfloat16() -> None:
 
 def test_the_size_is_known() -> None:
     model = ConvNet(n_mels=128, n_classes=41, normalisation="peakwise")
-    assert sum(weight.numel() for weight in model.parameters()) == 989_705
+    assert sum(weight.numel() for weight in model.parameters()) == 989_705 + 7 * 256 * 41
     shapes = []
     x = torch.zeros(2, 1, 128, 201)
     for layer in model.features:
@@ -82,3 +82,18 @@ def test_the_size_is_known() -> None:
         if isinstance(layer, torch.nn.ReLU):
             shapes.append(tuple(x.shape))
     assert shapes == [(2, 32, 32, 51), (2, 64, 16, 26), (2, 128, 8, 13), (2, 256, 8, 13), (2, 256, 8, 13)]
+
+
+def test_parts_of_the_spectrum_are_told_apart() -> None:
+    low, high = torch.full((2, 1, 64, 256), -80.0)
+    low[:, 20:30, 106:110] = high[:, 20:30, 138:142] = -20.0
+    whole, parted = (
+        ConvNet(n_mels=256, n_classes=5, normalisation="peakwise", n_parts=parts).eval() for parts in (1, 8)
+    )
+    with torch.inference_mode():
+        assert torch.allclose(whole(low), whole(high), atol=1e-3)
+        assert not torch.allclose(parted(low), parted(high), atol=1e-2)
+
+
+def test_there_are_no_more_parts_than_rows_left() -> None:
+    assert [build(n_mels).n_parts for n_mels in (1, 48, 64, 128, 256)] == [1, 3, 4, 8, 8]

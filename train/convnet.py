@@ -19,7 +19,8 @@ class ConvNet(nn.Module):
     Five by five with stride 2, then three by three; each followed by batch normalisation and ReLU, and at a stage's end
     by pooling before them: on a quarter of the values, normalisation and ReLU take a quarter of the time. Pooling over
     time is the sum of mean and maximum (Kong et al., 2020, "PANNs", arXiv:1912.10211, section II-A): the mean tells
-    lasting sounds, the maximum short ones. Frequencies are averaged before that.
+    lasting sounds, the maximum short ones. Frequencies are averaged before that in a few parts: where in the spectrum a
+    shape lies tells what it is (Phaye, Benetos and Wang, 2019, "SubSpectralNet", arXiv:1810.12642).
 
     The logarithm of ``prior`` is added to the scores in ``forward``, and not in ``scores``, which training uses:
     training draws classes in equal shares, and clips to be tagged come as the prior says.
@@ -31,6 +32,8 @@ class ConvNet(nn.Module):
     normalisation : "samplewise", "featurewise" or "peakwise"
     stages : sequence of sequence of int
         See `STAGES`.
+    n_parts : int > 0
+        Parts of the spectrum that are averaged by themselves, or as many as there are rows left.
     dropout : float in [0, 1)
         Share of the pooled values that training leaves out.
     """
@@ -44,6 +47,7 @@ class ConvNet(nn.Module):
         n_classes: int,
         normalisation: Normalisation,
         stages: Sequence[Sequence[int]] = STAGES,
+        n_parts: int = 8,
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
@@ -53,22 +57,25 @@ class ConvNet(nn.Module):
             "n_classes": n_classes,
             "normalisation": normalisation,
             "stages": [list(stage) for stage in stages],
+            "n_parts": n_parts,
             "dropout": dropout,
         }
         self.normalise = Normalise(normalisation)
         self.register_buffer("log_prior", torch.zeros(n_classes))
         layers: list[nn.Module] = []
-        n_in = 1
+        n_in, n_rows = 1, -(-n_mels // 2)
         for number, stage in enumerate(stages):
             for n_out in stage[:-1]:
                 layers += _convolution(n_in, n_out, pooled=False)
                 n_in = n_out
             layers += _convolution(n_in, stage[-1], pooled=number < len(stages) - 1)
             n_in = stage[-1]
+            n_rows = -(-n_rows // 2) if number < len(stages) - 1 else n_rows
         # Shapes for LH, (M, T) = (128, 201), after each stage: (B, 32, 32, 51), (B, 64, 16, 26), (B, 128, 8, 13) and
         # (B, 256, 8, 13).
         self.features = nn.Sequential(*layers)
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(n_in, n_classes))
+        self.n_parts = min(n_parts, n_rows)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(n_in * self.n_parts, n_classes))
 
     def set_prior(self, prior: Tensor) -> None:
         """Set the shares of the classes [K] in what is going to be scored."""
@@ -79,7 +86,8 @@ class ConvNet(nn.Module):
         image = x.transpose(1, 2).unsqueeze(1)  # (B, 1, M, T)
         hidden = self.features(image.contiguous(memory_format=torch.channels_last))  # (B, C, M', T')
         # Not mean(dim=2): the gradient of that has no memory of its own, and all layers before take longer with it.
-        hidden = F.avg_pool2d(hidden, (hidden.shape[2], 1)).squeeze(2)  # (B, C, T')
+        parts = [F.avg_pool2d(part, (part.shape[2], 1)) for part in hidden.tensor_split(self.n_parts, dim=2)]
+        hidden = torch.cat(parts, dim=2).flatten(1, 2)  # (B, C * parts, T')
         hidden = self.head[0](hidden.mean(dim=2) + hidden.amax(dim=2))
         # Logits of bfloat16 would tie, and ties decide ranks: the last product is float32 always.
         with torch.autocast(hidden.device.type, enabled=False):
