@@ -376,6 +376,31 @@ def relabel_option(text: str) -> Callable[[Function], Function]:
     )
 
 
+def networks_options(function: Function) -> Function:
+    """Add ``--runs``, ``--run``, ``--bundle``, ``--runtime`` and ``--device``: whose networks, and what runs them."""
+
+    @functools.wraps(function)
+    def checked(*args: Any, **settings: Any) -> Any:
+        if settings["bundle"] and settings["run_name"]:
+            message = f"--bundle {settings['bundle']} and --run {settings['run_name']} exclude each other"
+            raise click.UsageError(message)
+        if settings["runtime"] == "onnx" and not settings["bundle"]:
+            message = "--runtime onnx needs --bundle: a run has no graphs; make a bundle with cli export"
+            raise click.UsageError(message)
+        return function(*args, **settings)
+
+    runtime = option(
+        "--runtime",
+        type=click.Choice(["torch", "onnx"]),
+        default="torch",
+        show_default=True,
+        help="What runs a bundle's networks; onnx needs pip install 'earmark[onnx]'.",
+    )(device_option(checked))
+    folder = click.Path(exists=True, file_okay=False, path_type=Path)
+    bundle = option("--bundle", type=folder, help="Folder that cli export made, in place of a run.")(runtime)
+    return cast(Function, runs_options(bundle))
+
+
 def strict_option(function: Function) -> Function:
     """Add ``--strict``."""
     return option("--strict", is_flag=True, help="End with status 3 if a clip is quarantined.")(function)
@@ -1309,14 +1334,13 @@ def _predict(
 @cli.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @mode_name_option
-@runs_options
+@networks_options
 @option("--out", type=click.Path(path_type=Path), help="File to write.  [default: print]")
 @option("--format", "kind", type=click.Choice(["csv", "jsonl"]), help="CSV or JSON lines.  [default: by --out, or csv]")
 @option("--min-score", type=click.FloatRange(0, 1), default=0.2, show_default=True, help="Below it: unknown.")
 @option("--family", "families", multiple=True, metavar="NAME", help="Only recordings of this family of sounds.")
 @option("--top", "n_tags", type=click.IntRange(min=1), default=3, show_default=True, help="Tags a recording.")
 @store_option
-@device_option
 @option(
     "--max-clip-minutes",
     type=click.FloatRange(min=0, min_open=True),
@@ -1345,27 +1369,27 @@ def tag(paths: tuple[Path, ...], modes: tuple[str, ...], strict: bool, as_json: 
       cli tag library --out tags.csv
       cli tag door.wav film.mkv --format jsonl
       cli tag library --family animal --min-score 0.5
+      cli tag library --bundle bundle --runtime onnx
     """
     from infer.recordings import find_recordings
-    from infer.runs import find_run
-    from infer.tagger import load_tagger
-    from infer.tagging import TagTask
+    from infer.tagging import TagTask, load
 
     start = time.monotonic()
     out, families = settings["out"], _check_families(settings["families"])
     _check_outputs(out, None)
     recordings = find_recordings(paths)
-    run = find_run(settings["runs"], settings["run_name"]).absolute()
-    fit = load_tagger(run, modes, device=settings["device"]).calibration
-    say(_fit_words(fit))
+    folder = _networks(settings)
+    tagger = load(folder, tuple(modes), settings["device"], settings["runtime"])
+    say(_fit_words(tagger.calibration))
     asked = TagTask(
         number=0,
         recordings=(),
-        run=str(run),
+        run=folder,
         modes=tuple(modes),
         n_tags=settings["n_tags"],
         store=str(settings["store"].absolute()) if settings["store"].is_dir() else "",
         device=settings["device"],
+        runtime=settings["runtime"],
         max_clip_minutes=settings["max_clip_minutes"],
     )
     kind = settings["kind"] or ("jsonl" if out and out.suffix in (".jsonl", ".ndjson") else "csv")
@@ -1376,8 +1400,20 @@ def tag(paths: tuple[Path, ...], modes: tuple[str, ...], strict: bool, as_json: 
         else:
             _tag_to_terminal(recordings, asked, lines, bars, settings, quiet=as_json)
     seconds = round(time.monotonic() - start, 2)
-    _show_tagged(lines, fit, out, seconds, as_json=as_json)
+    _show_tagged(lines, tagger.calibration, out, seconds, as_json=as_json)
     _finish_strict(strict, lines.problems)
+
+
+def _networks(settings: dict[str, Any]) -> str:
+    """Give the folder of the bundle or the run that is asked for."""
+    from infer.bundle import BUNDLE, is_bundle
+    from infer.runs import find_run
+
+    bundle = settings["bundle"]
+    if bundle and not is_bundle(bundle):
+        message = f"--bundle must name a folder that cli export made; {bundle} has no {BUNDLE}"
+        raise click.BadParameter(message)
+    return str((bundle or find_run(settings["runs"], settings["run_name"])).absolute())
 
 
 class TagLines:
@@ -1529,6 +1565,51 @@ def _show_tagged(lines: TagLines, fit: "Calibration", out: Path | None, seconds:
 
 def _or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+@cli.command()
+@mode_name_option
+@runs_options
+@option("--out", type=click.Path(path_type=Path), default="bundle", show_default=True, help="Folder to make.")
+@option("--onnx/--no-onnx", "with_onnx", default=True, show_default=True, help="Write each network as ONNX, too.")
+@option("--force", is_flag=True, help="Replace a bundle that is there.")
+@common
+def export(modes: tuple[str, ...], as_json: bool, **settings: Any) -> None:
+    """Export a run as a bundle: a folder that tags without the training data.
+
+    It holds the networks with their front-end's settings, the temperature, each network as ONNX (pip install
+    'earmark[onnx]'), a model card, and the SHA-256 of every file. Loading it runs no code.
+
+    \b
+    Example:
+      cli export
+      cli export --run best --mode x --out small --no-onnx
+      cli tag library --bundle bundle
+    """
+    from infer.bundle import write_bundle
+    from infer.runs import find_run
+
+    start = time.monotonic()
+    out = settings["out"]
+    run = find_run(settings["runs"], settings["run_name"])
+    with progress_bars() as bars:
+        contents = write_bundle(
+            run, out, modes=modes, with_onnx=settings["with_onnx"], force=settings["force"], progress=bars
+        )
+    n_bytes = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    n_networks = sum(map(len, contents["modes"].values()))
+    result = {
+        "out": str(out),
+        "run": run.name,
+        "modes": contents["modes"],
+        "networks": n_networks,
+        "onnx": settings["with_onnx"],
+        "calibration": contents["calibration"],
+        "bytes": n_bytes,
+        "seconds": round(time.monotonic() - start, 2),
+    }
+    text = f"{out}: {n_networks} networks of run {run.name!r}, {human_bytes(n_bytes)}"
+    show(result, f"{text}; next: cli tag PATHS --bundle {out}", as_json=as_json)
 
 
 @cli.command()

@@ -54,9 +54,12 @@ def run_folds(run: Path, modes: Sequence[str] | None = None) -> dict[str, list[P
         If a mode that is asked for has no trained fold.
     """
     there = sorted({path.parents[1].name for path in run.glob(f"*/fold-*/{INFO}")})
+    if not there:
+        message = f"{run} holds no trained fold; run cli train, or name the folder with --runs"
+        raise NotFoundError(message)
     wanted = list(modes) if modes else there
     if missing := [mode for mode in wanted if mode not in there]:
-        message = f"run {run.name!r} has no trained fold of mode {missing[0]!r}; it has {', '.join(there) or 'none'}"
+        message = f"run {run.name!r} has no trained fold of mode {missing[0]!r}; it has {', '.join(there)}"
         raise NotFoundError(message)
     return {mode: _folds(run / mode) for mode in wanted}
 

@@ -7,6 +7,7 @@ Modes, folds and windows are joined by the rooted geometric mean; a temperature 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +104,12 @@ def load_tagger(run: Path, modes: Sequence[str] | None = None, *, device: str = 
         As ``infer.runs.load_run``, ``infer.oof.read_out_of_fold`` and ``train.device.pick_engine``.
     """
     loaded = load_run(run, modes)
-    return Tagger(loaded, engine=pick_engine(device), calibration=calibrate_run(run, list(loaded)))
+    return Tagger(loaded, engine=exact_engine(device), calibration=calibrate_run(run, list(loaded)))
+
+
+def exact_engine(device: str) -> Engine:
+    """Return a device at float32: a sound gets the same tags, and scores to the fourth digit, wherever it is tagged."""
+    return replace(pick_engine(device), bfloat16=False)
 
 
 def calibrate_run(run: Path, modes: Sequence[str]) -> Calibration:

@@ -16,6 +16,7 @@ import numpy as np
 from cache.errors import InputError
 from featurize.audio import MAX_CLIP_MINUTES, QuarantineError
 from featurize.jobs import Backend, WorkerDiedError, run_apart, run_tasks
+from infer.bundle import is_bundle, load_bundle
 from infer.soundtrack import read_recording
 from infer.stored import find_frames
 from infer.tagger import Frames, Tagger, load_tagger
@@ -36,7 +37,7 @@ class TagTask:
         Of the task, from 0.
     recordings : tuple of str
     run : str
-        Folder of a run.
+        Folder of a run or of a bundle.
     modes : tuple of str
         Modes to ask; none for all that the run has.
     n_tags : int > 0
@@ -44,6 +45,8 @@ class TagTask:
     store : str
         Folder in which frames are looked for; empty for none.
     device : str
+    runtime : "torch" or "onnx"
+        What runs the networks; a run has "torch" only.
     max_clip_minutes : float > 0
         Longer recordings are refused.
     """
@@ -55,6 +58,7 @@ class TagTask:
     n_tags: int = 3
     store: str = ""
     device: str = "cpu"
+    runtime: str = "torch"
     max_clip_minutes: float = MAX_CLIP_MINUTES
 
 
@@ -112,7 +116,7 @@ def _tag_apart(task: TagTask, jobs: int) -> list[Tagged]:
 
 def tag_task(task: TagTask) -> tuple[int, list[Tagged]]:
     """Tag the recordings of one task; return its number and one row a recording, in order."""
-    tagger = _load(task.run, task.modes, task.device)
+    tagger = load(task.run, task.modes, task.device, task.runtime)
     rows = [Tagged(path) for path in task.recordings]
     frames: dict[int, Mapping[str, Frames]] = {}
     for number, path in enumerate(task.recordings):
@@ -130,9 +134,17 @@ def tag_task(task: TagTask) -> tuple[int, list[Tagged]]:
 
 
 @cache
-def _load(run: str, modes: tuple[str, ...], device: str) -> Tagger:
-    """Load networks once a process; where processes share the cores, each uses one."""
-    return load_tagger(Path(run), modes or None, device=device)
+def load(folder: str, modes: tuple[str, ...], device: str, runtime: str = "torch") -> Tagger:
+    """Load the networks of a run or a bundle, once a process.
+
+    Raises
+    ------
+    NotFoundError, IntegrityError, InputError
+        As ``infer.tagger.load_tagger`` and ``infer.bundle.load_bundle``.
+    """
+    if is_bundle(Path(folder)):
+        return load_bundle(Path(folder), modes or None, device=device, runtime=runtime)
+    return load_tagger(Path(folder), modes or None, device=device)
 
 
 def _frames(path: str, task: TagTask, tagger: Tagger) -> tuple[Mapping[str, Frames], float]:

@@ -94,6 +94,7 @@ class TestEveryCommand:
             "predict",
             "evaluate",
             "tag",
+            "export",
             "cache info",
             "cache explain",
             "cache prune",

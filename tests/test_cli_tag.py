@@ -116,3 +116,43 @@ def test_mistakes_are_answered_in_words() -> None:
     assert "runs2 holds no trained run" in run("tag", "library", "--runs", "runs2", exit_code=1).stderr
     assert "has no trained fold of mode 'lh'" in run("tag", "library", "--mode", "lh", exit_code=1).stderr
     assert "--out must name a file" in run("tag", "library", "--out", "library", exit_code=2).stderr
+
+
+class TestBundle:
+    @pytest.fixture
+    def bundle(self) -> str:
+        report = run_json("export", "--no-onnx")
+        assert (report["out"], report["run"], report["modes"], report["networks"], report["onnx"]) == (
+            "bundle",
+            "quick",
+            {"x": [0]},
+            1,
+            False,
+        )
+        return report["out"]
+
+    def test_tags_are_those_of_the_run(self, bundle: str) -> None:
+        plain = run_json("tag", "library")["tags"]
+        Path("runs").rename("elsewhere")
+        assert run_json("tag", "library", "--bundle", bundle)["tags"] == plain
+
+    def test_onnx_tags_alike(self) -> None:
+        result = run("export", "--out", "with graphs")
+        assert result.stdout.endswith("next: cli tag PATHS --bundle with graphs\n")
+        options = ["library", "--bundle", "with graphs", "--min-score", 0]
+        by_torch, by_onnx = (run_json("tag", *options, "--runtime", name)["tags"] for name in ("torch", "onnx"))
+        for one, other in zip(by_torch[:3], by_onnx[:3], strict=True):
+            assert [tag["label"] for tag in one["tags"]] == [tag["label"] for tag in other["tags"]]
+            scores = [[tag["score"] for tag in record["tags"]] for record in (one, other)]
+            assert scores[0] == pytest.approx(scores[1], abs=2e-4)
+
+    def test_what_was_tampered_with_ends_with_4(self, bundle: str) -> None:
+        weights = Path(bundle) / "x" / "fold-0" / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-1] + b"\x00")
+        assert "its SHA-256 differs" in run("tag", "library", "--bundle", bundle, exit_code=4).stderr
+
+    def test_mistakes_are_answered_in_words(self, bundle: str) -> None:
+        assert "bundle is there" in run("export", "--no-onnx", exit_code=1).stderr
+        assert "exclude each other" in run("tag", "library", "--bundle", bundle, "--run", "quick", exit_code=2).stderr
+        assert "--runtime onnx needs --bundle" in run("tag", "library", "--runtime", "onnx", exit_code=2).stderr
+        assert "runs has no bundle.json" in run("tag", "library", "--bundle", "runs", exit_code=2).stderr
