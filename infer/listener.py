@@ -36,10 +36,16 @@ class Listener:
     ----------
     tagger : Tagger
     rules : DetectionRules
+
+    Attributes
+    ----------
+    seconds : float
+        How much it has heard of the recording.
     """
 
     def __init__(self, tagger: Tagger, rules: DetectionRules) -> None:
         self._tagger, self._rules = tagger, rules
+        self.seconds = 0.0
 
     def listen(self, stream: SoundStream) -> Iterator[Event]:
         """Yield the events of a recording, as soon as nothing later can be joined to them.
@@ -51,9 +57,9 @@ class Listener:
         """
         tracks = [_Track(mode, stream.sample_rate_hz, self._rules.gate_db) for mode in self._tagger.modes]
         joiner = EventJoiner(self._rules)
-        n_samples = 0
+        self.seconds = 0.0
         for block in stream.blocks:
-            n_samples += len(block)
+            self.seconds += len(block) / stream.sample_rate_hz
             for track in tracks:
                 track.push(block)
             while tracks[0].seconds_ahead >= STRETCH_SECONDS:
@@ -61,7 +67,7 @@ class Listener:
         for track in tracks:
             track.finish()
         for event in self._hear(tracks, joiner, last=True):
-            yield _cut(event, n_samples / stream.sample_rate_hz)
+            yield _cut(event, self.seconds)
 
     def _hear(self, tracks: Sequence["_Track"], joiner: EventJoiner, *, last: bool) -> Iterator[Event]:
         """Go on by a stretch; yield the events that are whole."""

@@ -24,7 +24,7 @@ from infer.tags import Tagged
 
 PER_TASK = 32
 """Recordings that a worker takes at once, at most: those of one length share a batch."""
-_KILLS = "ends the process that decodes it"
+KILLS = "ends the process that decodes it"
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _tag_unordered(
 def _tag_apart(task: TagTask, jobs: int) -> list[Tagged]:
     """Tag the recordings of a task in a process of its own each: one of them ended a worker."""
     alone = [replace(task, recordings=(path,)) for path in task.recordings]
-    rows = {path: Tagged(path, problem=_KILLS) for path in task.recordings}
+    rows = {path: Tagged(path, problem=KILLS) for path in task.recordings}
     for each, answer in run_apart(tag_task, alone, jobs=jobs):
         if answer:
             rows[each.recordings[0]] = answer[1][0]
