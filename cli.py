@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from featurize.modes import Dtype, FeatureMode
     from featurize.repair import RepairReport
     from infer.calibration import Calibration
+    from infer.captioning import CaptionTask
     from infer.clips import StoredClip
     from infer.oof import OutOfFold
+    from infer.phrases import Phrases
     from infer.tagging import TagTask
     from infer.tags import Tagged
     from train.job import FoldJob
@@ -690,6 +692,12 @@ def corpus_info(corpus: Path, as_json: bool) -> None:
     with progress_bars() as bars:
         summary = summarize(read_corpus(corpus), progress=_stage(bars, "headers"))
     show(summary, format_summary(summary), as_json=as_json)
+
+
+def _seconds(*names: str, default: float, text: str) -> Callable[[Function], Function]:
+    """Return an option that takes a duration."""
+    kind = click.FloatRange(min=0)
+    return option(*names, type=kind, default=default, show_default=True, callback=_finite, help=text)
 
 
 def _share(*names: str, default: float, text: str) -> Callable[[Function], Function]:
@@ -1565,6 +1573,139 @@ def _show_tagged(lines: TagLines, fit: "Calibration", out: Path | None, seconds:
 
 def _or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+@cli.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@option(
+    "--format",
+    "kind",
+    type=click.Choice(["vtt", "srt", "audacity", "raven", "dcase", "json"]),
+    default="vtt",
+    show_default=True,
+    help="WebVTT or SRT for players, labels for Audacity or Raven, DCASE's table, JSON.",
+)
+@option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), default=".", help="Folder to write to.  [default: .]"
+)
+@mode_name_option
+@networks_options
+@option(
+    "--phrases", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML with phrases of your own."
+)
+@_share("--start-score", default=0.5, text="An event begins where a class is this likely")
+@_share("--end-score", default=0.25, text="and lasts while it is this likely.")
+@_seconds("--least-seconds", default=0.1, text="Shorter events are dropped.")
+@_seconds("--gap-seconds", default=0.5, text="Events of a class with no more between them are one.")
+@_seconds("--window-seconds", default=4.0, text="Length of the windows that networks hear.")
+@option(
+    "--gate-db", type=float, default=-80.0, show_default=True, help="What is quieter is silence: dB below full scale."
+)
+@option("--force", is_flag=True, help="Replace files that are there.")
+@parallel_options
+@strict_option
+@common
+def caption(files: tuple[Path, ...], modes: tuple[str, ...], strict: bool, as_json: bool, **settings: Any) -> None:
+    """Caption the sounds of recordings and films of any length.
+
+    Sound files, and films whose sound track PyAV decodes (pip install 'earmark[video]'), a folder with all that lies
+    below it. What stands out from the background of its minute is an event; networks hear it in overlapping windows.
+    WebVTT and SRT hold phrases ([dog barking]), shown long enough to be read; the other formats the classes and the
+    exact times.
+
+    \b
+    Example:
+      cli caption film.mkv
+      cli caption film.mkv --format srt --phrases mine.toml
+      cli caption field/*.wav --format raven --out tables
+    """
+    from infer.captioning import CaptionTask
+    from infer.detection import DetectionRules
+    from infer.phrases import Phrases, read_phrases
+    from infer.recordings import find_recordings
+    from infer.tagging import load
+
+    start = time.monotonic()
+    names = ("start_score", "end_score", "least_seconds", "gap_seconds", "window_seconds", "gate_db")
+    rules = DetectionRules(**{name: settings[name] for name in names})
+    recordings = find_recordings(files)
+    outputs = _caption_files(recordings, settings)
+    folder = _networks(settings)
+    classes = load(folder, tuple(modes), settings["device"], settings["runtime"]).classes
+    phrases = read_phrases(settings["phrases"], classes=classes) if settings["phrases"] else Phrases()
+    asked = CaptionTask("", folder, tuple(modes), settings["device"], settings["runtime"], rules)
+    with progress_bars() as bars:
+        written, problems = _caption(outputs, asked, phrases, bars, settings)
+    seconds = round(time.monotonic() - start, 2)
+    in_order = [written[path] for path in recordings if path in written]
+    result = {"files": in_order, "problems": problems, "seconds": seconds}
+    show(result, _caption_text(in_order, problems, seconds), as_json=as_json)
+    _finish_strict(strict, problems)
+
+
+def _caption(
+    outputs: Mapping[str, Path], asked: "CaptionTask", phrases: "Phrases", bars: Bars, settings: dict[str, Any]
+) -> tuple[dict[str, dict[str, Any]], list[dict[str, str]]]:
+    """Find events and write them, recording by recording; return a record of each, and what could not be done."""
+    from corpus.files import shown_name
+    from featurize.jobs import count_jobs
+    from infer.captioning import caption_all
+    from infer.captions import event_records, write_captions
+
+    written: dict[str, dict[str, Any]] = {}
+    problems: dict[str, str] = {}
+    jobs, places = count_jobs(settings["jobs"]), {key: settings[key] for key in ("backend", "scheduler")}
+    heard = 0.0
+    for number, found in enumerate(caption_all(list(outputs), asked, jobs=jobs, **places), start=1):
+        heard += found.seconds
+        bars("caption", number, len(outputs), heard)
+        if found.problem:
+            problems[found.path] = found.problem
+            continue
+        out = outputs[found.path]
+        name, rate_hz = Path(found.path).name, found.sample_rate_hz
+        write_captions(found.events, settings["kind"], out, name=name, phrases=phrases, sample_rate_hz=rate_hz)
+        written[found.path] = {
+            "path": shown_name(found.path),
+            "out": str(out),
+            "seconds": round(found.seconds, 3),
+            "events": event_records(found.events),
+        }
+    return written, [{"path": shown_name(path), "reason": problems[path]} for path in outputs if path in problems]
+
+
+def _caption_text(written: Sequence[dict[str, Any]], problems: Sequence[dict[str, str]], seconds: float) -> str:
+    from corpus.rows import counted
+
+    for problem in problems:
+        say(f"not captioned: {problem['path']}: {problem['reason']}")
+    lines = [
+        f"{each['out']}: {counted(len(each['events']), 'event')} in {human_seconds(each['seconds'])}"
+        for each in written
+    ]
+    heard = sum(each["seconds"] for each in written)
+    return "\n".join([*lines, f"{human_seconds(seconds)}, {heard / max(seconds, 1e-9):,.0f}× real time"])
+
+
+def _caption_files(recordings: Sequence[str], settings: dict[str, Any]) -> dict[str, Path]:
+    """Give each recording its file; refuse two that would be one, and files that are there."""
+    from cache.outfile import check_out
+    from corpus.files import shown_name
+    from infer.captions import CAPTION_FORMATS
+
+    suffix, out = CAPTION_FORMATS[settings["kind"]], settings["out"]
+    out.mkdir(parents=True, exist_ok=True)
+    owners: dict[Path, str] = {}
+    for path in recordings:
+        target = out / f"{Path(path).stem}{suffix}"
+        if other := owners.get(target):
+            message = (
+                f"{shown_name(other)} and {shown_name(path)} would both be captioned in {target}: caption one at a time"
+            )
+            raise click.UsageError(message)
+        check_out(target, force=settings["force"])
+        owners[target] = path
+    return {path: target for target, path in owners.items()}
 
 
 @cli.command()

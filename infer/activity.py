@@ -35,18 +35,18 @@ def foreground(power: Power, behind: NDArray[np.float64]) -> Power:
     return np.maximum(power - _TAKEN_AWAY * behind, 0)
 
 
-def is_active(power: Power, behind: NDArray[np.float64], *, gate_db: float) -> NDArray[np.bool_]:
+def is_active(power: Power, behind: NDArray[np.float64], *, gate: float) -> NDArray[np.bool_]:
     """Tell the active frames.
 
     Parameters
     ----------
     power : ndarray [shape=(n_frames, n_bands)]
     behind : ndarray [shape=(n_bands,)]
-    gate_db : float
-        What is quieter than this, relative to a power of 1 over all bands, is silence.
+    gate : float
+        Power over all bands; what has less is silence.
     """
     level = foreground(power, behind).sum(axis=1)
-    return np.asarray((level > behind.sum()) & (level > 10 ** (gate_db / 10)))
+    return np.asarray((level > behind.sum()) & (level > gate))
 
 
 def runs(mask: NDArray[np.bool_]) -> list[Span]:

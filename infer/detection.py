@@ -39,7 +39,7 @@ class DetectionRules:
     pause_seconds : float >= 0
         An active span goes on over pauses up to this.
     gate_db : float
-        What is quieter is silence, in dB of the sum over the bands.
+        What is quieter is silence, in dB below a tone at full scale.
 
     Raises
     ------
@@ -55,7 +55,7 @@ class DetectionRules:
     least_seconds: float = 0.1
     gap_seconds: float = 0.5
     pause_seconds: float = 0.5
-    gate_db: float = -60.0
+    gate_db: float = -80.0
 
     def __post_init__(self) -> None:
         for name in ("window_seconds", "step_seconds"):

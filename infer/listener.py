@@ -9,11 +9,12 @@ whole window at least. Spans are counted in frames of the first mode, and its fr
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featurize.logmel import natural_log, power_to_db
+from featurize.logmel import mel_power, natural_log, power_to_db
 from featurize.modes import FeatureMode
 from featurize.stream import FrameStream
 from infer.activity import Power, Span, background, foreground, is_active, joined, runs
@@ -120,6 +121,15 @@ class Listener:
         return np.concatenate(parts)
 
 
+@cache
+def full_scale(mode: FeatureMode) -> float:
+    """Return what a tone of 1 kHz at full scale gives over all bands of a mode."""
+    n_samples = 2 * mode.n_fft
+    tone = np.sin(2 * np.pi * 1_000 / mode.sample_rate_hz * np.arange(n_samples)).astype(np.float32)
+    middle = mode.n_fft // mode.hop_samples  # of frames, and of the tone
+    return float(mel_power(tone, mode)[middle].sum())
+
+
 class _Track:
     """The frames of one mode: those ahead, and the foreground of those that are still needed.
 
@@ -134,7 +144,7 @@ class _Track:
     """
 
     def __init__(self, mode: FeatureMode, sample_rate_hz: int, gate_db: float) -> None:
-        self.mode, self._gate_db = mode, gate_db
+        self.mode, self._gate = mode, full_scale(mode) * 10 ** (gate_db / (10 if mode.power == 2 else 20))
         self.step = mode.hop_samples / mode.sample_rate_hz
         self._stream = FrameStream(mode, sample_rate_hz)
         self._ahead: list[Power] = []
@@ -161,7 +171,7 @@ class _Track:
             return
         if self._behind is None or n_frames * self.step >= _LEAST_STRETCH_SECONDS:
             self._behind = background(power)
-        self.active = np.concatenate([self.active, is_active(power, self._behind, gate_db=self._gate_db)])
+        self.active = np.concatenate([self.active, is_active(power, self._behind, gate=self._gate)])
         left = foreground(power, self._behind).astype(np.float32)
         self._foreground = np.concatenate([self._foreground, left])
 

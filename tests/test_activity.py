@@ -23,13 +23,13 @@ def test_the_background_of_noise_is_nearly_its_mean_and_events_do_not_count() ->
 
 def test_noise_alone_is_hardly_ever_active() -> None:
     power = noise(3_000)
-    assert is_active(power, background(power), gate_db=-60).mean() < 0.001
+    assert is_active(power, background(power), gate=1e-6).mean() < 0.001
 
 
 def test_a_sound_above_the_background_is_active() -> None:
     power = noise(1_000)
     power[400:450, 3] += 30.0
-    active = is_active(power, background(power), gate_db=-60)
+    active = is_active(power, background(power), gate=1e-6)
     assert active[400:450].all()
     assert active.sum() == pytest.approx(50, abs=2)
 
@@ -38,8 +38,8 @@ def test_what_is_below_the_gate_is_silence() -> None:
     power = np.zeros((100, 4))
     power[50:60] = 10 ** (-65 / 10) / 4
     behind = background(power)
-    assert not is_active(power, behind, gate_db=-60).any()
-    assert runs(is_active(power, behind, gate_db=-70)) == [(50, 60)]
+    assert not is_active(power, behind, gate=1e-6).any()
+    assert runs(is_active(power, behind, gate=1e-7)) == [(50, 60)]
 
 
 def test_silence_has_a_background_above_nothing() -> None:

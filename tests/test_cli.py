@@ -94,6 +94,7 @@ class TestEveryCommand:
             "predict",
             "evaluate",
             "tag",
+            "caption",
             "export",
             "cache info",
             "cache explain",

@@ -157,3 +157,11 @@ def test_memory_does_not_grow_with_the_recording() -> None:
 
     peak(1)
     assert peak(8) < 1.2 * peak(3)
+
+
+@pytest.mark.parametrize(("level_db", "heard_at"), [(-60, True), (-78, True), (-82, False), (-95, False)])
+@pytest.mark.parametrize("mode", ["lh", "x", "dcase"])
+def test_the_gate_is_in_db_below_full_scale(mode: str, level_db: float, heard_at: bool) -> None:
+    signal = np.zeros(6 * RATE_HZ, np.float32)
+    signal[2 * RATE_HZ : 3 * RATE_HZ] = sine(RATE_HZ, 1_200, level=10 ** (level_db / 20))
+    assert bool(heard(signal, mode)) is heard_at
