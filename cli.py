@@ -108,6 +108,7 @@ def _describe(error: OSError) -> tuple[str, int]:
     return f"{where}{error.strerror or error}", code
 
 
+_SHARES = ("precision", "recall", "f1")  # of an event list, in the order of their columns
 _LISTED = 20  # so many things to remove are shown
 MAX_SEED = 2**32 - 1  # scikit-learn's
 
@@ -1783,6 +1784,106 @@ def _evaluate_text(result: dict[str, Any]) -> str:
     lines = ["AP@3 a class:", *lines, ""]
     lines += [row(name, part) for name, part in result["by_usage"].items()]
     return "\n".join([*lines, f"{row('all', result)}   accuracy {result['accuracy']:.3f}"])
+
+
+@cli.command("evaluate-events")
+@click.argument("events", type=click.Path(path_type=Path))
+@click.argument("truth", type=click.Path(path_type=Path))
+@option(
+    "--collar",
+    type=click.FloatRange(min=0),
+    callback=_finite,
+    default=0.2,
+    show_default=True,
+    help="Seconds that onsets and offsets may be off.",
+)
+@option(
+    "--length-share",
+    type=click.FloatRange(0, 1),
+    callback=_finite,
+    default=0.5,
+    show_default=True,
+    help="Offsets may be off by this share of the true event's length where that is more.",
+)
+@option("--onset-only", is_flag=True, help="Let offsets be off by any time.")
+@option(
+    "--segment",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=_finite,
+    default=1.0,
+    show_default=True,
+    help="Seconds of a segment.",
+)
+@common
+def evaluate_events(events: Path, truth: Path, as_json: bool, **settings: Any) -> None:
+    """Score an event list against the truth: event- and segment-based F1 and error rate, in all and a class.
+
+    EVENTS and TRUTH are each a file or a folder of files: DCASE TSV, CSV, Audacity labels, Raven selection table, or
+    the JSON of cli caption. Recordings are matched by name, if need be without folder and suffix. A point label lasts
+    1 ms.
+
+    \b
+    Keys of --json: recordings, only_in_events and only_in_truth (names), collar_seconds,
+    length_share, onset_only, segment_seconds, event_based and segment_based; in each of these f1,
+    precision, recall, truth, predicted, correct, macro (f1, precision, recall), substitutions,
+    deletions, insertions, error_rate and by_class (label: f1, precision, recall, truth, predicted,
+    correct). What cannot be given is null.
+
+    \b
+    Example:
+      cli evaluate-events found.json truth.tsv
+      cli evaluate-events found/ truth/ --collar 0.5 --onset-only
+    """
+    from infer.evaluate_events import evaluate_events as score
+    from infer.event_matching import Tolerance
+
+    tolerance = Tolerance(settings["collar"], settings["length_share"], settings["onset_only"])
+    result = score(events, truth, tolerance=tolerance, segment_seconds=settings["segment"])
+    _say_unmatched(result)
+    show(result, _event_scores_text(result), as_json=as_json)
+
+
+def _say_unmatched(result: dict[str, Any]) -> None:
+    """Name what stands in one list only: more often misspelt than missed."""
+    from corpus.rows import named
+
+    for where, effect in (("events", "false alarms"), ("truth", "misses")):
+        if names := result[f"only_in_{where}"]:
+            say(f"recordings in {where.upper()} only, all their events count as {effect}: {named(names)}")
+    by_class = result["event_based"]["by_class"]
+    sides = [[label for label, row in by_class.items() if row[side]] for side in ("predicted", "truth")]
+    if all(sides) and set(sides[0]).isdisjoint(sides[1]):
+        say(f"no label is in both lists: {named(sides[0])} in EVENTS, {named(sides[1])} in TRUTH")
+
+
+def _event_scores_text(result: dict[str, Any]) -> str:
+    from corpus.rows import counted
+
+    offsets = f"offsets within that or {result['length_share']:.0%} of the length"
+    offsets = "offsets do not count" if result["onset_only"] else offsets
+    titles = {
+        "event_based": f"Events, onsets within {result['collar_seconds']:g} s, {offsets}:",
+        "segment_based": f"Segments of {result['segment_seconds']:g} s:",
+    }
+    tables = [line for key, title in titles.items() for line in (title, *_event_score_lines(result[key]), "")]
+    return "\n".join([*tables, counted(result["recordings"], "recording")])
+
+
+def _event_score_lines(scores: dict[str, Any]) -> list[str]:
+    by_class = sorted(scores["by_class"].items(), key=lambda item: item[1]["f1"])
+    width = max([28, *(len(label) for label, _ in by_class)])
+
+    def line(name: str, row: dict[str, Any]) -> str:
+        counts = "".join(f"{row.get(key, ''):>8}" for key in ("truth", "predicted", "correct"))
+        shares = "".join("         –" if row[key] is None else f"{row[key]:>10.3f}" for key in _SHARES)
+        return f"{name:<{width}}{counts}{shares}"
+
+    header = f"{'':<{width}}{'truth':>8}{'found':>8}{'right':>8}{'precision':>10}{'recall':>10}{'F1':>10}"
+    rate = "–" if scores["error_rate"] is None else f"{scores['error_rate']:.3f}"
+    kinds = ("substituted", "substitutions"), ("deleted", "deletions"), ("inserted", "insertions")
+    errors = f"error rate {rate}: {', '.join(f'{scores[key]} {word}' for word, key in kinds)}"
+    macro = line("mean of the truth's classes", scores["macro"])
+    return [header, *(line(*item) for item in by_class), line("all", scores), macro, errors]
 
 
 @cli.group()

@@ -93,6 +93,7 @@ class TestEveryCommand:
             "train",
             "predict",
             "evaluate",
+            "evaluate-events",
             "tag",
             "caption",
             "export",
