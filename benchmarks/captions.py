@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from peers.figures import finish, spread
 
 from corpus.tables import read_corpus
-from featurize.audio import decode, resample
+from featurize.audio import Recording, decode, resample
 from featurize.trimming import trim
 from infer.activity import runs
 from infer.detection import DetectionRules
@@ -114,8 +114,6 @@ class Yardstick:
 
     def __init__(self, timeline: Signal, tagger: Tagger) -> None:
         # Each window is tagged as a recording of its own, as a user of ``cli tag`` would do it.
-        from featurize.audio import Recording
-
         length, step = round(YARDSTICK_SECONDS * RATE_HZ), round(YARDSTICK_STEP * RATE_HZ)
         windows = [timeline[first : first + length] for first in range(0, max(1, len(timeline) - length), step)]
         parts = []
@@ -125,6 +123,7 @@ class Yardstick:
         self.p, self.classes = np.concatenate(parts), tagger.classes
 
     def events(self, threshold: float) -> list[Event]:
+        """Give an event for each run of windows over the threshold."""
         found = []
         for number, label in enumerate(self.classes):
             for first, stop in runs(self.p[:, number] >= threshold):
@@ -200,8 +199,11 @@ def claims(result: Result) -> list[Result]:
 
 
 def show(result: Result) -> None:
-    print(f"{result['clips']} test clips of {len(result['classes'])} classes; {result['hours']:.1f} h of timelines, ", end="")
-    print(f"captioned at {result['real_time']:.0f}× real time; F1, mean (least … most) of the seeds\n")
+    print(
+        f"{result['clips']} test clips of {len(result['classes'])} classes; {result['hours']:.1f} h of timelines",
+        end="",
+    )
+    print(f", captioned at {result['real_time']:.0f}× real time; F1, mean (least … most) of the seeds\n")
     kinds = ("events, 500 ms", "events, 200 ms", "segments of 1 s")
     print(f"{'':24s}" + "".join(f"{kind:>24s}" for kind in kinds))
     for name, rows in result["rows"].items():
@@ -213,8 +215,8 @@ def show(result: Result) -> None:
                 cells.append(f"{mean:8.3f} ({values['min']:.3f} … {values['max']:.3f})")
             print(f"{name + ', ' + who:24s}" + "".join(f"{cell:>24s}" for cell in cells))
     fit = result["calibration"]
-    print(f"\ncalibration error on held folds, {fit['clips']} clips: {fit['before']:.3f} before, {fit['after']:.3f} ", end="")
-    print(f"after ({result['by_chance']:.3f} by chance alone)\n")
+    print(f"\ncalibration error on held folds, {fit['clips']} clips: {fit['before']:.3f} before, ", end="")
+    print(f"{fit['after']:.3f} after ({result['by_chance']:.3f} by chance alone)\n")
     for each in result["claims"]:
         verdict = "holds" if each["holds"] else "does NOT hold"
         print(f"{each['claim']:24s}{each['rule']:>10s}  {each['value']:.3f}  {verdict}")

@@ -90,3 +90,27 @@ def test_accuracy_benchmark_scores_recipes_and_noise(corpora: Path, tmp_path: Pa
     assert [row["label_noise"] for row in noise["rows"]] == ["off", "on", "clean"]
     again = run("accuracy.py", *asked, "--no-training", "--json", cwd=tmp_path)
     assert json.loads(again.stdout) == result
+
+
+def test_predict_benchmark_times_both_runs(tmp_path: Path) -> None:
+    done = run("predict.py", "--clips", "6", "--rounds", "1", "--folder", str(tmp_path), "--json", cwd=tmp_path)
+    assert done.returncode in (0, 1), done.stderr  # 1: too slow, which so few clips are
+    result = json.loads(done.stdout)
+    assert set(result["folds"]) == {"one", "five"}
+    for row in result["folds"].values():
+        assert row["files"] == 6
+        assert row["whole"]["real_time"]["min"] > 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_captions_benchmark_scores_captions_and_yardstick(corpora: Path, tmp_path: Path) -> None:
+    words = ["train", corpora / "tiny", "--mode", "x", "--epochs", "2", "--folds", "2", "--jobs", "1"]
+    subprocess.run([sys.executable, "-m", "cli", *map(str, words)], cwd=tmp_path, check=True, capture_output=True)
+    done = run("captions.py", str(corpora / "tiny"), "--runs", "runs", "--seeds", "0", "--json", cwd=tmp_path)
+    assert done.returncode in (0, 1), done.stderr  # 1: two epochs teach little
+    result = json.loads(done.stdout)
+    assert set(result["rows"]) == {"quiet", "20 dB", "10 dB"}
+    for rows in result["rows"].values():
+        for who in ("captions", "yardstick"):
+            assert 0 <= rows[0][who]["events, 500 ms"] <= 1
+    assert {claim["claim"] for claim in result["claims"]} >= {"above the yardstick"}
