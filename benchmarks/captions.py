@@ -50,6 +50,7 @@ from infer.soundtrack import SoundStream
 from infer.tagger import Tagger, load_tagger
 
 RATE_HZ = 44_100
+NOISE_SAMPLES = 1 << 20
 FLOOR_DB, TRIM_DB = -70.0, 60.0
 PEAKS_DB = (-12.0, -3.0)
 OVERLAPPING = 1 / 7
@@ -81,7 +82,7 @@ def lay(clips: Sequence[tuple[str, str]], *, an_hour: float, seed: int) -> tuple
         overlaps = rng.random() < OVERLAPPING
         at += seconds * rng.uniform(0.3, 0.8) if overlaps else seconds + 0.7 + rng.exponential(pause)
     end = max(event.offset for event in events) + 2
-    timeline = (rng.standard_normal(round(end * RATE_HZ)) * 10 ** (FLOOR_DB / 20)).astype(np.float32)
+    timeline = rng.standard_normal(round(end * RATE_HZ), np.float32) * np.float32(10 ** (FLOOR_DB / 20))
     for first, sound in parts:
         timeline[first : first + len(sound)] += sound
     return timeline, events
@@ -94,10 +95,19 @@ def add_noise(timeline: Signal, events: Sequence[Event], snr_db: float | None, *
     rng = np.random.default_rng(seed)
     spans = [(round(event.onset * RATE_HZ), round(event.offset * RATE_HZ)) for event in events]
     power = np.concatenate([timeline[first:stop] for first, stop in spans]).var()
-    spectrum = np.fft.rfft(rng.standard_normal(len(timeline)))
-    spectrum /= np.sqrt(np.maximum(np.fft.rfftfreq(len(timeline), 1 / RATE_HZ), 20))
-    noise = np.fft.irfft(spectrum, len(timeline))
-    return timeline + (noise * np.sqrt(power / 10 ** (snr_db / 10) / noise.var())).astype(np.float32)
+    noisy = timeline.copy()
+    for first in range(0, len(noisy), NOISE_SAMPLES):  # a transform of all of it would take all memory
+        piece = noisy[first : first + NOISE_SAMPLES]
+        piece += pink(NOISE_SAMPLES, rng)[: len(piece)] * np.float32(np.sqrt(power / 10 ** (snr_db / 10)))
+    return noisy
+
+
+def pink(n_samples: int, rng: np.random.Generator) -> Signal:
+    """Make pink noise of power 1."""
+    spectrum = np.fft.rfft(rng.standard_normal(n_samples))
+    spectrum /= np.sqrt(np.maximum(np.fft.rfftfreq(n_samples, 1 / RATE_HZ), 20))
+    noise = np.fft.irfft(spectrum, n_samples)
+    return np.asarray(noise / noise.std(), np.float32)
 
 
 def blocks(timeline: Signal) -> Iterator[Signal]:
