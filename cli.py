@@ -1393,6 +1393,7 @@ def tag(paths: tuple[Path, ...], modes: tuple[str, ...], strict: bool, as_json: 
     asked = TagTask(
         number=0,
         recordings=(),
+        base=str(Path.cwd()),
         run=folder,
         modes=tuple(modes),
         n_tags=settings["n_tags"],
@@ -1634,7 +1635,7 @@ def caption(files: tuple[Path, ...], modes: tuple[str, ...], strict: bool, as_js
     folder = _networks(settings)
     classes = load(folder, tuple(modes), settings["device"], settings["runtime"]).classes
     phrases = read_phrases(settings["phrases"], classes=classes) if settings["phrases"] else Phrases()
-    asked = CaptionTask("", folder, tuple(modes), settings["device"], settings["runtime"], rules)
+    asked = CaptionTask("", str(Path.cwd()), folder, tuple(modes), settings["device"], settings["runtime"], rules)
     with progress_bars() as bars:
         written, problems = _caption(outputs, asked, phrases, bars, settings)
     seconds = round(time.monotonic() - start, 2)

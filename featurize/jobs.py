@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, Literal, TypeVar, cast
 
 import joblib
-from joblib.externals.loky import ProcessPoolExecutor
+from joblib.externals.loky import ProcessPoolExecutor, process_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from cache.errors import EarmarkError, InputError
@@ -234,6 +234,9 @@ def _watched() -> dict[str, Any]:
 def _start_worker(parent: int) -> None:
     # Keeps loky from printing the stack of a process that dies: the parent says in one line what happened.
     os.environ.setdefault("PYTHONFAULTHANDLER", "0")
+    # Where psutil is installed, loky ends a worker that has grown by 300 MB, as one does that loads networks, and the
+    # pool may then wait for it for ever.
+    process_executor._USE_PSUTIL = False
     # The parent answers Ctrl-C for all; a worker that answers too prints a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The parent waits for its workers to end: no garbage is looked for among what ends with them, for 0.4 s.

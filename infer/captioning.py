@@ -6,6 +6,7 @@ A task is one recording, a worker goes through it in bounded memory and gives ba
 be decoded to its end is a result with a problem, and has no events.
 """
 
+import os
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -25,6 +26,8 @@ class CaptionTask:
     Parameters
     ----------
     path : str
+    base : str
+        Folder that a relative path begins at: workers may be anywhere.
     networks : str
         Folder of a run or of a bundle.
     modes : tuple of str
@@ -35,6 +38,7 @@ class CaptionTask:
     """
 
     path: str
+    base: str
     networks: str
     modes: tuple[str, ...] = ()
     device: str = "cpu"
@@ -98,7 +102,7 @@ def caption_task(task: CaptionTask) -> Captioned:
     """Find the events of one recording."""
     listener = Listener(load(task.networks, task.modes, task.device, task.runtime), task.rules)
     try:
-        with open_stream(task.path) as stream:
+        with open_stream(os.path.join(task.base, task.path)) as stream:
             events = tuple(sorted(listener.listen(stream)))
             return Captioned(task.path, stream.sample_rate_hz, listener.seconds, events)
     except QuarantineError as error:

@@ -6,6 +6,7 @@ A task is a few recordings: a worker decodes them, computes what a store lacks o
 gives back tags only. Results come in the order of the recordings. A recording that cannot be decoded is a result too.
 """
 
+import os
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -36,6 +37,8 @@ class TagTask:
     number : int
         Of the task, from 0.
     recordings : tuple of str
+    base : str
+        Folder that relative paths begin at: workers may be anywhere.
     run : str
         Folder of a run or of a bundle.
     modes : tuple of str
@@ -53,6 +56,7 @@ class TagTask:
 
     number: int
     recordings: tuple[str, ...]
+    base: str
     run: str
     modes: tuple[str, ...] = ()
     n_tags: int = 3
@@ -121,7 +125,7 @@ def tag_task(task: TagTask) -> tuple[int, list[Tagged]]:
     frames: dict[int, Mapping[str, Frames]] = {}
     for number, path in enumerate(task.recordings):
         try:
-            frames[number], seconds = _frames(path, task, tagger)
+            frames[number], seconds = _frames(os.path.join(task.base, path), task, tagger)
             rows[number] = Tagged(path, seconds)
         except QuarantineError as error:
             rows[number] = Tagged(path, error.seconds, problem=error.reason)

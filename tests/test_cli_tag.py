@@ -102,7 +102,7 @@ def test_a_stopped_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tagging, "read_recording", lambda path, **given: done.append(path) or plain(path, **given))
     result = run("tag", "library", "--out", "tags.csv", "--jobs", 1)
     assert "2 of 4 recordings were tagged before; going on" in result.stderr
-    assert done == [f"library/{name}.wav" for name in ("0", "1", "2", "broken")]
+    assert [Path(path).stem for path in done] == ["0", "1", "2", "broken"]
     assert Path("tags.csv").read_bytes() == Path("whole.csv").read_bytes()
 
 

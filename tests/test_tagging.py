@@ -36,7 +36,7 @@ def recordings(tmp_path: Path) -> list[str]:
 
 
 def asked(run: Path, **changes: object) -> TagTask:
-    return TagTask(number=0, recordings=(), run=str(run), **changes)  # type: ignore[arg-type]
+    return TagTask(**{"number": 0, "recordings": (), "base": "", "run": str(run)} | changes)  # type: ignore[arg-type]
 
 
 def tag(recordings: Sequence[str], task: TagTask, jobs: int = 1) -> list[Tagged]:
@@ -142,6 +142,17 @@ class TestStored:
 
 
 def test_a_task_without_a_good_recording_asks_no_network(run: Path, recordings: list[str]) -> None:
-    number, rows = tag_task(TagTask(number=7, recordings=(recordings[2],), run=str(run)))
+    number, rows = tag_task(TagTask(number=7, recordings=(recordings[2],), base="", run=str(run)))
     assert number == 7
     assert rows[0].problem
+
+
+def test_relative_paths_begin_at_the_base(
+    run: Path, recordings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    [row] = tag(["0.wav"], asked(run, base=str(tmp_path)))
+    assert (row.path, row.problem) == ("0.wav", "")
+    assert row.tags == tag(recordings[:1], asked(run))[0].tags
