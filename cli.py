@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from infer.phrases import Phrases
     from infer.tagging import TagTask
     from infer.tags import Tagged
+    from infer.trained import Trained
     from train.job import FoldJob
     from train.plan import RunRequest
 
@@ -404,6 +405,23 @@ def networks_options(function: Function) -> Function:
     return cast(Function, runs_options(bundle))
 
 
+def longest_option(text: str) -> Callable[[Function], Function]:
+    """Return ``--max-clip-minutes``."""
+    kind = click.FloatRange(min=0, min_open=True)
+    return option("--max-clip-minutes", type=kind, callback=_finite, default=10.0, show_default=True, help=text)
+
+
+def _seconds(*names: str, default: float, text: str) -> Callable[[Function], Function]:
+    """Return an option that takes a duration."""
+    kind = click.FloatRange(min=0)
+    return option(*names, type=kind, default=default, show_default=True, callback=_finite, help=text)
+
+
+def _share(*names: str, default: float, text: str) -> Callable[[Function], Function]:
+    kind = click.FloatRange(min=0, max=1)
+    return option(*names, type=kind, callback=_finite, default=default, show_default=True, help=text)
+
+
 def strict_option(function: Function) -> Function:
     """Add ``--strict``."""
     return option("--strict", is_flag=True, help="End with status 3 if a clip is quarantined.")(function)
@@ -695,17 +713,6 @@ def corpus_info(corpus: Path, as_json: bool) -> None:
     show(summary, format_summary(summary), as_json=as_json)
 
 
-def _seconds(*names: str, default: float, text: str) -> Callable[[Function], Function]:
-    """Return an option that takes a duration."""
-    kind = click.FloatRange(min=0)
-    return option(*names, type=kind, default=default, show_default=True, callback=_finite, help=text)
-
-
-def _share(*names: str, default: float, text: str) -> Callable[[Function], Function]:
-    kind = click.FloatRange(min=0, max=1)
-    return option(*names, type=kind, callback=_finite, default=default, show_default=True, help=text)
-
-
 @corpus.command("issues")
 @corpus_argument
 @mode_name_option
@@ -862,14 +869,7 @@ def _issues_text(result: dict[str, Any], corpus: Path, settings: dict[str, Any])
 @dtype_option
 @option("--dry-run", is_flag=True, help="Print what there is to do, its size and time, and stop.")
 @option("--wait", is_flag=True, help="Wait for another run that holds the store.")
-@option(
-    "--max-clip-minutes",
-    type=click.FloatRange(min=0, min_open=True),
-    callback=_finite,
-    default=10.0,
-    show_default=True,
-    help="Longer clips are quarantined.",
-)
+@longest_option("Longer clips are quarantined.")
 @strict_option
 @common
 def featurize(
@@ -1350,14 +1350,7 @@ def _predict(
 @option("--family", "families", multiple=True, metavar="NAME", help="Only recordings of this family of sounds.")
 @option("--top", "n_tags", type=click.IntRange(min=1), default=3, show_default=True, help="Tags a recording.")
 @store_option
-@option(
-    "--max-clip-minutes",
-    type=click.FloatRange(min=0, min_open=True),
-    callback=_finite,
-    default=10.0,
-    show_default=True,
-    help="Longer recordings are not tagged.",
-)
+@longest_option("Longer recordings are not tagged.")
 @parallel_options
 @strict_option
 @common
@@ -1380,26 +1373,27 @@ def tag(paths: tuple[Path, ...], modes: tuple[str, ...], strict: bool, as_json: 
       cli tag library --family animal --min-score 0.5
       cli tag library --bundle bundle --runtime onnx
     """
+    import dataclasses
+
     from infer.recordings import find_recordings
-    from infer.tagging import TagTask, load
+    from infer.tagging import TagTask
+    from infer.trained import fitted_calibration, load_trained
 
     start = time.monotonic()
     out, families = settings["out"], _check_families(settings["families"])
     _check_outputs(out, None)
     recordings = find_recordings(paths)
-    folder = _networks(settings)
-    tagger = load(folder, tuple(modes), settings["device"], settings["runtime"])
-    say(_fit_words(tagger.calibration))
+    trained = _networks(settings, modes)
+    load_trained(trained)  # what is wrong with the networks is said before any sound is decoded
+    fit = fitted_calibration(trained)
+    say(_fit_words(fit))
     asked = TagTask(
         number=0,
         recordings=(),
         base=str(Path.cwd()),
-        run=folder,
-        modes=tuple(modes),
+        trained=dataclasses.replace(trained, temperature=fit.temperature),
         n_tags=settings["n_tags"],
         store=str(settings["store"].absolute()) if settings["store"].is_dir() else "",
-        device=settings["device"],
-        runtime=settings["runtime"],
         max_clip_minutes=settings["max_clip_minutes"],
     )
     kind = settings["kind"] or ("jsonl" if out and out.suffix in (".jsonl", ".ndjson") else "csv")
@@ -1410,20 +1404,22 @@ def tag(paths: tuple[Path, ...], modes: tuple[str, ...], strict: bool, as_json: 
         else:
             _tag_to_terminal(recordings, asked, lines, bars, settings, quiet=as_json)
     seconds = round(time.monotonic() - start, 2)
-    _show_tagged(lines, tagger.calibration, out, seconds, as_json=as_json)
+    _show_tagged(lines, fit, out, seconds, as_json=as_json)
     _finish_strict(strict, lines.problems)
 
 
-def _networks(settings: dict[str, Any]) -> str:
-    """Give the folder of the bundle or the run that is asked for."""
+def _networks(settings: dict[str, Any], modes: Sequence[str]) -> "Trained":
+    """Name the networks of the bundle or the run that is asked for."""
     from infer.bundle import BUNDLE, is_bundle
     from infer.runs import find_run
+    from infer.trained import Trained
 
     bundle = settings["bundle"]
     if bundle and not is_bundle(bundle):
         message = f"--bundle must name a folder that cli export made; {bundle} has no {BUNDLE}"
         raise click.BadParameter(message)
-    return str((bundle or find_run(settings["runs"], settings["run_name"])).absolute())
+    folder = (bundle or find_run(settings["runs"], settings["run_name"])).absolute()
+    return Trained(str(folder), tuple(modes), settings["device"], settings["runtime"])
 
 
 class TagLines:
@@ -1490,9 +1486,10 @@ def _tag_to_file(
 
     from cache.outfile import write_atomically
     from infer.journal import Journal
+    from infer.runs import digest_run
 
     made_with = {key: value for key, value in dataclasses.asdict(asked).items() if key not in ("number", "recordings")}
-    made_with |= {"run": _run_digest(Path(asked.run))}
+    made_with |= {"networks": digest_run(Path(asked.trained.folder))}
     with Journal(out, made_with, recordings) as journal:
         if journal.n_done:
             bars.say(f"{journal.n_done} of {len(recordings)} recordings were tagged before; going on")
@@ -1536,17 +1533,7 @@ def _tag_rows(
         yield rows
 
 
-def _run_digest(run: Path) -> str:
-    """Hash what the networks of a run are, so that a journal of other networks is not gone on with."""
-    import hashlib
-
-    infos = sorted(run.glob("*/fold-*/model.json"))
-    return hashlib.sha256(b"".join(str(path).encode() + path.read_bytes() for path in infos)).hexdigest()
-
-
 def _show_tagged(lines: TagLines, fit: "Calibration", out: Path | None, seconds: float, *, as_json: bool) -> None:
-    import dataclasses
-
     from corpus.rows import counted
 
     for problem in lines.problems:
@@ -1557,7 +1544,7 @@ def _show_tagged(lines: TagLines, fit: "Calibration", out: Path | None, seconds:
         "listed": lines.listed,
         "unknown": lines.unknown,
         "problems": lines.problems,
-        "calibration": {key: _or_none(value) for key, value in dataclasses.asdict(fit).items()},
+        "calibration": fit.to_dict(),
         "sound_seconds": round(lines.sound_seconds, 3),
         "seconds": seconds,
     }
@@ -1571,10 +1558,6 @@ def _show_tagged(lines: TagLines, fit: "Calibration", out: Path | None, seconds:
         show(result, f"{out}: {text}", as_json=False)
     else:
         say(text)
-
-
-def _or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 @cli.command()
@@ -1621,21 +1604,24 @@ def caption(files: tuple[Path, ...], modes: tuple[str, ...], strict: bool, as_js
       cli caption film.mkv --format srt --phrases mine.toml
       cli caption field/*.wav --format raven --out tables
     """
+    import dataclasses
+
     from infer.captioning import CaptionTask
     from infer.detection import DetectionRules
     from infer.phrases import Phrases, read_phrases
     from infer.recordings import find_recordings
-    from infer.tagging import load
+    from infer.trained import fitted_calibration, load_trained
 
     start = time.monotonic()
     names = ("start_score", "end_score", "least_seconds", "gap_seconds", "window_seconds", "gate_db")
     rules = DetectionRules(**{name: settings[name] for name in names})
     recordings = find_recordings(files)
     outputs = _caption_files(recordings, settings)
-    folder = _networks(settings)
-    classes = load(folder, tuple(modes), settings["device"], settings["runtime"]).classes
+    trained = _networks(settings, modes)
+    classes = load_trained(trained).classes
     phrases = read_phrases(settings["phrases"], classes=classes) if settings["phrases"] else Phrases()
-    asked = CaptionTask("", str(Path.cwd()), folder, tuple(modes), settings["device"], settings["runtime"], rules)
+    trained = dataclasses.replace(trained, temperature=fitted_calibration(trained).temperature)
+    asked = CaptionTask("", str(Path.cwd()), trained, rules)
     with progress_bars() as bars:
         written, problems = _caption(outputs, asked, phrases, bars, settings)
     seconds = round(time.monotonic() - start, 2)
@@ -1790,21 +1776,11 @@ def _evaluate_text(result: dict[str, Any]) -> str:
 @cli.command("evaluate-events")
 @click.argument("events", type=click.Path(path_type=Path))
 @click.argument("truth", type=click.Path(path_type=Path))
-@option(
-    "--collar",
-    type=click.FloatRange(min=0),
-    callback=_finite,
-    default=0.2,
-    show_default=True,
-    help="Seconds that onsets and offsets may be off.",
-)
-@option(
+@_seconds("--collar", default=0.2, text="Seconds that onsets and offsets may be off.")
+@_share(
     "--length-share",
-    type=click.FloatRange(0, 1),
-    callback=_finite,
     default=0.5,
-    show_default=True,
-    help="Offsets may be off by this share of the true event's length where that is more.",
+    text="Offsets may be off by this share of the true event's length where that is more.",
 )
 @option("--onset-only", is_flag=True, help="Let offsets be off by any time.")
 @option(

@@ -94,12 +94,13 @@ def decode(path: Path | str, *, max_clip_minutes: float = MAX_CLIP_MINUTES) -> R
             with soundfile.SoundFile(stream.fileno(), closefd=False) as file:
                 return Recording(_read(file, stream, Path(path), max_clip_minutes), file.samplerate)
     except soundfile.LibsndfileError as error:
-        raise QuarantineError(path, f"cannot be decoded: {_explain(error)}") from error
+        raise QuarantineError(path, f"cannot be decoded: {explain(error)}") from error
     except OSError as error:
         raise QuarantineError(path, f"cannot be read: {error.strerror or error}") from error
 
 
-def _explain(error: soundfile.LibsndfileError) -> str:
+def explain(error: soundfile.LibsndfileError) -> str:
+    """Say why libsndfile cannot decode a file."""
     text = error.error_string.strip().rstrip(".")
     # What libmpg123 cannot make sense of, libsndfile calls a pipe.
     return "Format not recognised" if "regular file" in text else text or "damaged or cut short"

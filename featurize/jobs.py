@@ -136,6 +136,39 @@ def _answer(function: Callable[[Task], Result], number: int, task: Task) -> tupl
     return number, function(task)
 
 
+def run_past_deaths(
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    apart: Callable[[Sequence[Task]], Iterable[Result]],
+    *,
+    jobs: int,
+    backend: Backend = "loky",
+    scheduler: str | None = None,
+) -> Generator[Result]:
+    """Do as ``run_tasks``, and go on where workers die.
+
+    Parameters
+    ----------
+    function, tasks, jobs, backend, scheduler
+        As for ``run_tasks``.
+    apart : callable
+        Gives the results of the tasks that workers had when one died, such as through ``run_apart``.
+
+    Raises
+    ------
+    InputError, ClusterError
+        As ``run_tasks``.
+    """
+    waiting = tasks
+    while waiting:
+        try:
+            yield from run_tasks(function, waiting, jobs=jobs, backend=backend, scheduler=scheduler)
+            return
+        except WorkerDiedError as error:
+            suspects, waiting = error.in_work, error.waiting
+        yield from apart(suspects)
+
+
 def run_apart(
     function: Callable[[Task], Result], tasks: Sequence[Task], *, jobs: int
 ) -> Generator[tuple[Task, Result | None]]:

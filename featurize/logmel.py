@@ -76,10 +76,7 @@ def log_mel(recording: Recording, mode: FeatureMode) -> Frames:
     samples = resample(recording, sample_rate_hz=mode.sample_rate_hz)
     samples = trim(samples, trim_db=mode.trim_db)
     samples, before, after = fit_window(samples, mode)
-    power = mel_power(samples, mode, before=before, after=after)
-    if mode.log_offset is not None:
-        return natural_log(power, offset=mode.log_offset)
-    return power_to_db(power, top_db=mode.top_db)
+    return to_log(mel_power(samples, mode, before=before, after=after), mode)
 
 
 def fit_window(samples: Samples, mode: FeatureMode) -> tuple[Samples, int, int]:
@@ -151,6 +148,20 @@ def _sum_bands(power, weights, first, stop, out):  # type: ignore[no-untyped-def
                 totals[lane] += weight * power[k, lane]
         for frame in range(out.shape[0]):
             out[frame, band] = totals[frame]
+
+
+def to_log(power: NDArray[np.float64], mode: FeatureMode) -> Frames:
+    """Return what a mode makes of its bands: dB, or natural logarithms where it has a ``log_offset``.
+
+    Parameters
+    ----------
+    power : ndarray [shape=(n_frames, n_mels)]
+        As from ``mel_power``; overwritten.
+    mode : FeatureMode
+    """
+    if mode.log_offset is not None:
+        return natural_log(power, offset=mode.log_offset)
+    return power_to_db(power, top_db=mode.top_db)
 
 
 def power_to_db(power: NDArray[np.float64], *, top_db: float | None) -> Frames:

@@ -17,6 +17,7 @@ import soundfile
 
 from cache import Key
 from cache.regular import open_regular
+from featurize.promise import UNKNOWN_FRAMES
 
 if TYPE_CHECKING:  # a third of a second for every worker
     import pandas as pd
@@ -98,7 +99,7 @@ def header_seconds(path: str) -> float:
     # soundfile asks for settings by a TypeError where a file is named .raw.
     except (soundfile.LibsndfileError, OSError, TypeError):
         return 0.0
-    return float(info.duration) if info.frames < 1 << 62 else 0.0
+    return float(info.duration) if info.frames < UNKNOWN_FRAMES else 0.0
 
 
 def look_at_all(clips: "pd.DataFrame", *, jobs: int, progress: Progress | None = None) -> list[Source]:

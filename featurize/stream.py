@@ -34,7 +34,6 @@ class FrameStream:
         # Frames that begin before the first sample see silence there; whole steps, so that frames keep their places.
         self._lead = -(-(mode.n_fft // 2) // mode.hop_samples)
         self._samples: Samples = np.zeros(self._lead * mode.hop_samples, np.float32)
-        self._n_samples = 0  # in all, at the mode's rate
 
     def push(self, samples: Samples) -> NDArray[np.float64]:
         """Take the samples that follow, and return the frames that can be told now [n, n_mels]: power."""
@@ -51,7 +50,6 @@ class FrameStream:
 
     def _frames(self, samples: Samples, *, last: bool) -> NDArray[np.float64]:
         self._samples = np.concatenate([self._samples, samples])
-        self._n_samples += len(samples)
         hop = self._mode.hop_samples
         # Complete frames, seen from the first that is due, whose centre is ``lead`` steps into what is kept.
         n_frames = (len(self._samples) - self._mode.n_fft // 2) // hop - self._lead + 1

@@ -10,12 +10,10 @@ is JSON, safetensors and, where asked for, ONNX. Checksums tell damage and chang
 
 import hashlib
 import json
-import math
 import os
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -128,12 +126,8 @@ def _contents(name: str, loaded: dict[str, list[Checkpoint]], calibration: Calib
         "name": name,
         "classes": first["classes"],
         "modes": {mode: [checkpoint.info["fold"] for checkpoint in folds] for mode, folds in loaded.items()},
-        "calibration": {key: _or_none(value) for key, value in asdict(calibration).items()},
+        "calibration": calibration.to_dict(),
     }
-
-
-def _or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _digest(path: Path) -> str:
@@ -173,8 +167,7 @@ def load_bundle(
     if runtime == "onnx":
         loaded = {mode: [_with_graph(each, contents) for each in folds] for mode, folds in loaded.items()}
         device = "cpu"
-    values: dict[str, Any] = {k: math.nan if value is None else value for k, value in contents["calibration"].items()}
-    return Tagger(loaded, engine=exact_engine(device), calibration=Calibration(**values))
+    return Tagger(loaded, engine=exact_engine(device), calibration=Calibration.from_dict(contents["calibration"]))
 
 
 def _with_graph(checkpoint: Checkpoint, contents: dict[str, Any]) -> Checkpoint:
@@ -228,10 +221,16 @@ def _check_contents(contents: Any, path: Path) -> None:
         message = f"{path} has format {version}, this version reads {FORMAT_VERSION}; {_MAKE_ANEW}"
         raise IntegrityError(message)
     wrong = [key for key, kind in _KINDS.items() if not isinstance(contents.get(key), kind)]
-    calibration = contents["calibration"] if not wrong else {}
-    temperature = calibration.get("temperature") if set(calibration) == set(asdict(Calibration())) else None
-    if not wrong and not (isinstance(temperature, int | float) and 0 < temperature < math.inf):
+    if not wrong and not _is_calibration(contents["calibration"]):
         wrong = ["calibration"]
     if wrong:
         message = f"{path} lacks a proper {', '.join(wrong)}; {_MAKE_ANEW}"
         raise IntegrityError(message)
+
+
+def _is_calibration(values: dict[str, Any]) -> bool:
+    try:
+        Calibration.from_dict(values)
+    except InputError:
+        return False
+    return True

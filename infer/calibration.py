@@ -12,7 +12,9 @@ confidence, and the labels' likelihood would then make all other clips unsure.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +50,27 @@ class Calibration:
     error_before: float = math.nan
     error_after: float = math.nan
     error_by_chance: float = math.nan
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Return JSON-able values; None for what is not a number."""
+        return {key: value if math.isfinite(value) else None for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Make it of what ``to_dict`` returned.
+
+        Raises
+        ------
+        InputError
+            If a value is missing, unknown or no number, or the temperature is not above 0.
+        """
+        names = {each.name for each in fields(cls)}
+        numbers: dict[str, Any] = {key: math.nan if value is None else value for key, value in values.items()}
+        plain = all(type(value) in (int, float) for value in numbers.values())
+        if set(numbers) != names or not plain or not 0 < numbers["temperature"] < math.inf:
+            message = f"a calibration must hold {', '.join(sorted(names))}, and a temperature above 0; got {values}"
+            raise InputError(message)
+        return cls(**numbers)
 
 
 def temper(log_p: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:

@@ -7,16 +7,17 @@ be decoded to its end is a result with a problem, and has no events.
 """
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from featurize.audio import QuarantineError
-from featurize.jobs import Backend, WorkerDiedError, run_apart, run_tasks
+from featurize.jobs import Backend, run_apart, run_past_deaths
 from infer.detection import DetectionRules
 from infer.events import Event
 from infer.listener import Listener
 from infer.soundtrack import open_stream
-from infer.tagging import KILLS, load
+from infer.tagging import KILLS
+from infer.trained import Trained, load_trained
 
 
 @dataclass(frozen=True)
@@ -28,21 +29,13 @@ class CaptionTask:
     path : str
     base : str
         Folder that a relative path begins at: workers may be anywhere.
-    networks : str
-        Folder of a run or of a bundle.
-    modes : tuple of str
-        Modes to ask; none for all that there are.
-    device : str
-    runtime : "torch" or "onnx"
+    trained : Trained
     rules : DetectionRules
     """
 
     path: str
     base: str
-    networks: str
-    modes: tuple[str, ...] = ()
-    device: str = "cpu"
-    runtime: str = "torch"
+    trained: Trained
     rules: DetectionRules = field(default_factory=DetectionRules)
 
 
@@ -87,20 +80,18 @@ def caption_all(
     jobs, backend, scheduler
         As in ``featurize.jobs.run_tasks``.
     """
-    waiting = [replace(asked, path=path) for path in paths]
-    while waiting:
-        try:
-            yield from run_tasks(caption_task, waiting, jobs=jobs, backend=backend, scheduler=scheduler)
-            return
-        except WorkerDiedError as error:
-            suspects, waiting = error.in_work, error.waiting
+
+    def apart(suspects: Sequence[CaptionTask]) -> Iterator[Captioned]:
         for task, found in run_apart(caption_task, suspects, jobs=jobs):
             yield found or Captioned(task.path, problem=KILLS)
+
+    tasks = [replace(asked, path=path) for path in paths]
+    yield from run_past_deaths(caption_task, tasks, apart, jobs=jobs, backend=backend, scheduler=scheduler)
 
 
 def caption_task(task: CaptionTask) -> Captioned:
     """Find the events of one recording."""
-    listener = Listener(load(task.networks, task.modes, task.device, task.runtime), task.rules)
+    listener = Listener(load_trained(task.trained), task.rules)
     try:
         with open_stream(os.path.join(task.base, task.path)) as stream:
             events = tuple(sorted(listener.listen(stream)))

@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from featurize.logmel import mel_power, natural_log, power_to_db
+from featurize.logmel import mel_power, to_log
 from featurize.modes import FeatureMode
 from featurize.stream import FrameStream
 from infer.activity import Power, Span, background, foreground, is_active, joined, runs
@@ -193,9 +193,7 @@ class _Track:
 def _as_stored(power: NDArray[np.float64], mode: FeatureMode) -> Frames:
     missing = max(0, mode.window_frames - len(power))
     power = np.pad(power, ((missing // 2, missing - missing // 2), (0, 0)))
-    if mode.log_offset is not None:
-        return natural_log(power, offset=mode.log_offset).astype(mode.dtype)
-    return power_to_db(power, top_db=mode.top_db).astype(mode.dtype)
+    return to_log(power, mode).astype(mode.dtype)
 
 
 def _cut(event: Event, seconds: float) -> Event:

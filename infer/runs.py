@@ -6,6 +6,7 @@ A run is a folder ``runs/<run>/<mode>/fold-<k>``; a fold counts when its ``model
 run share classes and, per mode, the fingerprint of their features.
 """
 
+import hashlib
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -86,6 +87,12 @@ def load_run(run: Path, modes: Sequence[str] | None = None) -> dict[str, list[Ch
     for checkpoints in loaded.values():
         _check_agreement(checkpoints, key="fingerprint")
     return loaded
+
+
+def digest_run(run: Path) -> str:
+    """Hash what the networks of a run or a bundle are, to tell whether others took their place."""
+    infos = sorted(run.glob(f"*/fold-*/{INFO}"))
+    return hashlib.sha256(b"".join(str(path).encode() + path.read_bytes() for path in infos)).hexdigest()
 
 
 def _folds(folder: Path) -> list[Path]:

@@ -17,7 +17,8 @@ import soundfile
 
 from cache.regular import open_regular
 from corpus.files import suffix_of
-from featurize.audio import QuarantineError, Recording, Samples, decode, too_long
+from featurize.audio import QuarantineError, Recording, Samples, decode, explain, too_long
+from featurize.promise import UNKNOWN_FRAMES
 
 FILM_SUFFIXES = frozenset(
     {".3gp", ".aac", ".ac3", ".amr", ".ape", ".asf", ".avi", ".flv", ".m2ts", ".m4a", ".m4v", ".mka", ".mkv", ".mov"}
@@ -63,12 +64,12 @@ def open_stream(path: Path | str) -> Iterator[SoundStream]:
             open_regular(path) as file,
             soundfile.SoundFile(file.fileno(), closefd=False) as sound,
         ):
-            known = sound.frames < 1 << 62
+            known = sound.frames < UNKNOWN_FRAMES
             yield SoundStream(
                 sound.samplerate, sound.frames / sound.samplerate if known else 0.0, _sound_blocks(sound, Path(path))
             )
     except soundfile.LibsndfileError as error:
-        raise QuarantineError(path, f"cannot be decoded: {error.error_string.strip().rstrip('.')}") from error
+        raise QuarantineError(path, f"cannot be decoded: {explain(error)}") from error
     except OSError as error:
         raise QuarantineError(path, f"cannot be read: {error.strerror or error}") from error
 

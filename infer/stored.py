@@ -6,14 +6,13 @@ A file is known by the SHA-256 of its bytes. What a store cannot give, for whate
 asks.
 """
 
-import hashlib
 from functools import cache
 from pathlib import Path
 
 from cache import StoreReader, open_store
 from cache.errors import IntegrityError, NotFoundError
-from cache.regular import open_regular
 from featurize.modes import FeatureMode
+from featurize.sources import look
 from infer.tagger import Frames
 
 
@@ -49,12 +48,10 @@ def find_frames(path: str, store: Path, modes: list[FeatureMode]) -> tuple[dict[
     stores = {mode.name: _open(store / f"{mode.name}-{mode.fingerprint()}") for mode in modes}
     if not all(stores.values()):
         return None
-    try:
-        with open_regular(path) as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+    source = look("", path)
+    if source.problem:
         return None
-    found = {name: stored.find(digest) for name, stored in stores.items() if stored}
+    found = {name: stored.find(source.digest) for name, stored in stores.items() if stored}
     frames = {name: part[0] for name, part in found.items() if part}
     seconds = [part[1] for part in found.values() if part]
     return (frames, seconds[0]) if len(frames) == len(modes) else None

@@ -52,6 +52,10 @@ class Tagger:
         self.classes: list[str] = next(iter(run.values()))[0].info["classes"]
         self.modes = [stored_mode(checkpoints[0]) for checkpoints in run.values()]
 
+    def at(self, temperature: float) -> "Tagger":
+        """Return a tagger of the same networks at another temperature."""
+        return Tagger(self._run, engine=self._engine, calibration=Calibration(temperature=temperature))
+
     def frames(self, recording: Recording) -> dict[str, Frames]:
         """Compute what ``log_probabilities`` takes of a recording: mode → frames [n_frames, n_mels], as stored.
 
@@ -95,8 +99,10 @@ class Tagger:
         return temper(log_p, self.calibration.temperature)
 
 
-def load_tagger(run: Path, modes: Sequence[str] | None = None, *, device: str = "auto") -> Tagger:
-    """Load the networks of a run, and fit their temperature.
+def load_tagger(
+    run: Path, modes: Sequence[str] | None = None, *, device: str = "auto", calibration: Calibration | None = None
+) -> Tagger:
+    """Load the networks of a run, and fit their temperature where no calibration is given.
 
     Raises
     ------
@@ -104,7 +110,7 @@ def load_tagger(run: Path, modes: Sequence[str] | None = None, *, device: str = 
         As ``infer.runs.load_run``, ``infer.oof.read_out_of_fold`` and ``train.device.pick_engine``.
     """
     loaded = load_run(run, modes)
-    return Tagger(loaded, engine=exact_engine(device), calibration=calibrate_run(run, list(loaded)))
+    return Tagger(loaded, engine=exact_engine(device), calibration=calibration or calibrate_run(run, list(loaded)))
 
 
 def exact_engine(device: str) -> Engine:

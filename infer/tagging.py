@@ -9,19 +9,19 @@ gives back tags only. Results come in the order of the recordings. A recording t
 import os
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from cache.errors import InputError
 from featurize.audio import MAX_CLIP_MINUTES, QuarantineError
-from featurize.jobs import Backend, WorkerDiedError, run_apart, run_tasks
-from infer.bundle import is_bundle, load_bundle
+from featurize.jobs import Backend, run_apart, run_past_deaths
 from infer.soundtrack import read_recording
 from infer.stored import find_frames
-from infer.tagger import Frames, Tagger, load_tagger
+from infer.tagger import Frames, Tagger
 from infer.tags import Tagged
+from infer.trained import Trained, load_trained
 
 PER_TASK = 32
 """Recordings that a worker takes at once, at most: those of one length share a batch."""
@@ -39,17 +39,11 @@ class TagTask:
     recordings : tuple of str
     base : str
         Folder that relative paths begin at: workers may be anywhere.
-    run : str
-        Folder of a run or of a bundle.
-    modes : tuple of str
-        Modes to ask; none for all that the run has.
+    trained : Trained
     n_tags : int > 0
         Tags a recording.
     store : str
         Folder in which frames are looked for; empty for none.
-    device : str
-    runtime : "torch" or "onnx"
-        What runs the networks; a run has "torch" only.
     max_clip_minutes : float > 0
         Longer recordings are refused.
     """
@@ -57,12 +51,9 @@ class TagTask:
     number: int
     recordings: tuple[str, ...]
     base: str
-    run: str
-    modes: tuple[str, ...] = ()
+    trained: Trained
     n_tags: int = 3
     store: str = ""
-    device: str = "cpu"
-    runtime: str = "torch"
     max_clip_minutes: float = MAX_CLIP_MINUTES
 
 
@@ -87,40 +78,29 @@ def tag_all(
     """
     early: dict[int, list[Tagged]] = {}
     following = tasks[0].number if tasks else 0
-    for number, rows in _tag_unordered(tasks, jobs, backend, scheduler):
+    apart = partial(_tag_apart, jobs=jobs)
+    answers = run_past_deaths(tag_task, tasks, apart, jobs=jobs, backend=backend, scheduler=scheduler)
+    for number, rows in answers:
         early[number] = rows
         while following in early:
             yield early.pop(following)
             following += 1
 
 
-def _tag_unordered(
-    tasks: Sequence[TagTask], jobs: int, backend: Backend, scheduler: str | None
-) -> Generator[tuple[int, list[Tagged]]]:
-    waiting = list(tasks)
-    while waiting:
-        try:
-            yield from run_tasks(tag_task, waiting, jobs=jobs, backend=backend, scheduler=scheduler)
-            return
-        except WorkerDiedError as error:
-            suspects, waiting = error.in_work, error.waiting
-        for task in suspects:
-            yield task.number, _tag_apart(task, jobs)
-
-
-def _tag_apart(task: TagTask, jobs: int) -> list[Tagged]:
-    """Tag the recordings of a task in a process of its own each: one of them ended a worker."""
-    alone = [replace(task, recordings=(path,)) for path in task.recordings]
-    rows = {path: Tagged(path, problem=KILLS) for path in task.recordings}
-    for each, answer in run_apart(tag_task, alone, jobs=jobs):
-        if answer:
-            rows[each.recordings[0]] = answer[1][0]
-    return list(rows.values())
+def _tag_apart(tasks: Sequence[TagTask], *, jobs: int) -> Generator[tuple[int, list[Tagged]]]:
+    """Tag the recordings of tasks in a process of its own each: one of them ended a worker."""
+    for task in tasks:
+        alone = [replace(task, recordings=(path,)) for path in task.recordings]
+        rows = {path: Tagged(path, problem=KILLS) for path in task.recordings}
+        for each, answer in run_apart(tag_task, alone, jobs=jobs):
+            if answer:
+                rows[each.recordings[0]] = answer[1][0]
+        yield task.number, list(rows.values())
 
 
 def tag_task(task: TagTask) -> tuple[int, list[Tagged]]:
     """Tag the recordings of one task; return its number and one row a recording, in order."""
-    tagger = load(task.run, task.modes, task.device, task.runtime)
+    tagger = load_trained(task.trained)
     rows = [Tagged(path) for path in task.recordings]
     frames: dict[int, Mapping[str, Frames]] = {}
     for number, path in enumerate(task.recordings):
@@ -135,20 +115,6 @@ def tag_task(task: TagTask) -> tuple[int, list[Tagged]]:
         for number, row, classes in zip(frames, p, best.tolist(), strict=True):
             rows[number] = replace(rows[number], tags=tuple((tagger.classes[k], float(row[k])) for k in classes))
     return task.number, rows
-
-
-@cache
-def load(folder: str, modes: tuple[str, ...], device: str, runtime: str = "torch") -> Tagger:
-    """Load the networks of a run or a bundle, once a process.
-
-    Raises
-    ------
-    NotFoundError, IntegrityError, InputError
-        As ``infer.tagger.load_tagger`` and ``infer.bundle.load_bundle``.
-    """
-    if is_bundle(Path(folder)):
-        return load_bundle(Path(folder), modes or None, device=device, runtime=runtime)
-    return load_tagger(Path(folder), modes or None, device=device)
 
 
 def _frames(path: str, task: TagTask, tagger: Tagger) -> tuple[Mapping[str, Frames], float]:

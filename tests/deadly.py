@@ -18,6 +18,7 @@ from featurize.audio import Recording, decode
 from featurize.modes import FeatureMode
 from featurize.shards import ShardResult, ShardTask, clip_rows, make_shard
 from featurize.sources import Source, header_seconds
+from infer.captioning import Captioned, CaptionTask, caption_task
 from infer.tagging import TagTask, tag_task
 from infer.tags import Tagged
 
@@ -68,3 +69,8 @@ def install() -> None:
 def deadly_tag_task(task: TagTask) -> tuple[int, list[Tagged]]:
     infer.tagging.read_recording = deadly_decode
     return tag_task(task)
+
+
+def deadly_caption_task(task: CaptionTask) -> Captioned:
+    deadly_decode(task.path, max_clip_minutes=1)
+    return caption_task(task)

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -79,3 +81,18 @@ def test_the_error_is_the_mean_gap_of_equal_bins() -> None:
 def test_no_clips_have_no_error() -> None:
     with pytest.raises(InputError, match="one clip or more"):
         calibration_error(np.zeros(0), np.zeros(0, bool))
+
+
+def test_a_calibration_comes_back_from_json() -> None:
+    for one in (Calibration(1.5, 40, 0.2, 0.1, 0.05), Calibration()):
+        values = json.loads(json.dumps(one.to_dict(), allow_nan=False))
+        assert Calibration.from_dict(values) == pytest.approx(one, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"temperature": 0}, {"temperature": None}, {"temperature": "1"}, {"temperature": True}, {"more": 1}],
+)
+def test_what_is_no_calibration_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="a calibration must hold clips, error_after"):
+        Calibration.from_dict(Calibration().to_dict() | change)

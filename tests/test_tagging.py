@@ -15,6 +15,7 @@ from infer.stored import find_frames
 from infer.tagger import load_tagger
 from infer.tagging import TagTask, make_tasks, tag_all, tag_task
 from infer.tags import Tagged
+from infer.trained import Trained
 
 X = MODES["x"]
 
@@ -36,7 +37,7 @@ def recordings(tmp_path: Path) -> list[str]:
 
 
 def asked(run: Path, **changes: object) -> TagTask:
-    return TagTask(**{"number": 0, "recordings": (), "base": "", "run": str(run)} | changes)  # type: ignore[arg-type]
+    return TagTask(**{"number": 0, "recordings": (), "base": "", "trained": Trained(str(run))} | changes)  # type: ignore[arg-type]
 
 
 def tag(recordings: Sequence[str], task: TagTask, jobs: int = 1) -> list[Tagged]:
@@ -142,7 +143,7 @@ class TestStored:
 
 
 def test_a_task_without_a_good_recording_asks_no_network(run: Path, recordings: list[str]) -> None:
-    number, rows = tag_task(TagTask(number=7, recordings=(recordings[2],), base="", run=str(run)))
+    number, rows = tag_task(TagTask(number=7, recordings=(recordings[2],), base="", trained=Trained(str(run))))
     assert number == 7
     assert rows[0].problem
 
