@@ -41,7 +41,7 @@ def test_train_benchmark_measures_every_contestant(tmp_path: Path) -> None:
     assert done.returncode in (0, 1), done.stderr  # 1: too slow, which so few clips are
     found = json.loads(done.stdout)["devices"]["cpu"]
     rates = found["best"]["clips_per_second"]
-    assert {"this engine, float32", "plain loop, 0 workers", "plain loop, 1 workers"} <= set(rates)
+    assert {"this engine, float32", "plain, windows, 0 workers", "plain, its crops, 1 workers"} <= set(rates)
     assert all(rate["min"] > 0 for rate in rates.values())
     for split in (*found["best"]["split_ms"].values(), found["notebook"]["split_ms"]):
         assert all(milliseconds > 0 for milliseconds in split.values())

@@ -4,8 +4,9 @@ Conventions
 -----------
 ``__getitem__`` opens the file once a worker, reads the crop of one clip, normalises and augments it. The batch is mixed
 with itself in another order, so that half as many clips are read as by this project's training, which draws partners.
-Clips, batches and lengths of crops are those that the other contestant gets. No average of weights is kept and no
-gradient is clipped, which saves time too. The network is the same one, in float32, contiguous (NCHW).
+Clips and batches are those that the other contestant gets, in windows of one length or at its lengths of crops. No
+average of weights is kept and no gradient is clipped, which saves time too. The network is the same one, in float32,
+contiguous (NCHW).
 """
 
 import warnings
@@ -142,3 +143,8 @@ def contiguous(_: nn.Module, images: tuple[Tensor]) -> tuple[Tensor]:
 
 def batches_like(made: Iterator[tuple[NDArray[np.int64], int]]) -> Batches:
     return [[Piece(clip, n_frames) for clip in clips.tolist()] for clips, n_frames in made]
+
+
+def of_length(batches: Batches, n_frames: int | None) -> Batches:
+    """Return the same clips in pieces of one length, or as they are."""
+    return [[Piece(piece.clip, n_frames or piece.n_frames) for piece in batch] for batch in batches]
