@@ -13,6 +13,7 @@ import json
 import logging
 import math
 import sys
+import textwrap
 import threading
 import time
 import tomllib
@@ -946,11 +947,13 @@ def _mode_results(reports: "dict[str, ModeReport]") -> dict[str, Any]:
 
 
 def _featurize_text(reports: "dict[str, ModeReport]", seconds: float) -> str:
+    from corpus.rows import counted
+
     lines = []
     for name, report in reports.items():
         lines += [f"{name}: {note}" for note in report.notes]
         counts = f"{report.computed} computed, {report.kept} kept, {len(report.quarantined)} quarantined"
-        lines.append(f"{name}: {report.clips} clips: {counts} -> {report.store}")
+        lines.append(f"{name}: {counted(report.clips, 'clip')}: {counts} -> {report.store}")
     problems = {name: reason for report in reports.values() for name, reason in report.quarantined}
     lines += [f"quarantined: {name}: {reason}" for name, reason in problems.items()]
     return "\n".join([*lines, f"{human_seconds(seconds)}; next: cli train{_name_own_modes(list(reports))}"])
@@ -1278,6 +1281,7 @@ def predict(corpus: Path, modes: tuple[str, ...], strict: bool, as_json: bool, *
       cli predict data
       cli predict --run notebook --out sub.csv --probabilities p.csv
     """
+    from corpus.rows import counted
     from corpus.tables import competition_layout, read_corpus
     from infer.submission import check_against_sample, to_submission, write_csv
 
@@ -1303,7 +1307,8 @@ def predict(corpus: Path, modes: tuple[str, ...], strict: bool, as_json: bool, *
         "quarantined": _list_quarantined(quarantined),
         "seconds": seconds,
     }
-    text = f"{settings['out']}: {len(table)} clips, {models} networks, {human_seconds(seconds)}"
+    counts = f"{counted(len(table), 'clip')}, {counted(models, 'network')}"
+    text = f"{settings['out']}: {counts}, {human_seconds(seconds)}"
     show(result, f"{text}; next: cli evaluate {settings['out']} {corpus}", as_json=as_json)
     _finish_strict(strict, quarantined)
 
@@ -1900,22 +1905,28 @@ def cache_info(store: Path, runs: Path, as_json: bool) -> None:
 
 
 def _inventory_lines(row: Mapping[str, Any]) -> Iterator[str]:
+    from corpus.rows import counted
     from featurize.explain import describe_settings
 
     yield (
-        f"{row['folder']}: {row['clips']} clips ({human_seconds(row['seconds'])} of audio), {row['quarantined']} "
-        f"quarantined, {row['shards']} shards, {human_bytes(row['bytes'])}"
+        f"{row['folder']}: {counted(row['clips'], 'clip')} ({human_seconds(row['seconds'])} of audio), "
+        f"{row['quarantined']} quarantined, {counted(row['shards'], 'shard')}, {human_bytes(row['bytes'])}"
     )
     if row["settings"]:
-        yield f"  {describe_settings(row['settings'])}"
+        yield _indented(describe_settings(row["settings"]))
     for versions in filter(None, row["versions"]):
-        yield f"  computed with {', '.join(f'{name} {version}' for name, version in versions.items())}"
+        yield _indented(f"computed with {', '.join(f'{name} {version}' for name, version in versions.items())}")
     if row["superseded"]:
         yield f"  {row['superseded']} rows superseded by newer ones, {human_bytes(row['superseded_bytes'])}"
     if row["leftovers"]:
         yield f"  {len(row['leftovers'])} temporary files, {human_bytes(row['leftover_bytes'])}"
     for shard in row["bad"]:
         yield f"  bad: {shard['path']}: {shard['reason']}; run cli cache verify"
+
+
+def _indented(text: str) -> str:
+    """Lay words under the line before, in lines of 80 columns at most."""
+    return textwrap.fill(text, 80, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
 
 
 @cache.command("explain")
