@@ -2,8 +2,9 @@
 
 DIR holds corpora, a folder each, in any layout that the program reads and with labels for their test clips. Every
 figure comes from ``cli train``, ``predict`` and ``evaluate``, for several seeds, which also make the folds. A score is
-mAP@3 of the mean over the seeds of each clip's AP@3; its standard error is over clips, the range is over seeds.
-Differences are paired: on the same clips, with the same seeds. "Time" is the sum of the seconds of all folds and views.
+mAP@3 of the mean over the seeds of each clip's AP@3; its standard error is over clips, or over groups of them where the
+corpus has any, as clips of one recorder are right or wrong together; the range is over seeds. Differences are paired:
+on the same clips, with the same seeds. "Time" is the sum of the seconds of all folds and views.
 
 Parts, and what must hold:
 
@@ -44,7 +45,7 @@ sys.path.sort(key=lambda folder: Path(folder, "featurize.py").exists())
 import numpy as np
 import pandas as pd
 from peers.figures import finish
-from peers.runs import AP, TRUTH, Missing, Training, Workplace, make_whole_corpus
+from peers.runs import AP, TRUTH, Groups, Missing, Training, Workplace, make_whole_corpus
 
 from cache.errors import EarmarkError
 from featurize.modes import MODES
@@ -72,17 +73,17 @@ Claims = list[dict[str, Any]]
 class Scores:
     """AP@3 of every clip, seed by seed, and the time that the networks took."""
 
-    def __init__(self, ap: Sequence[AP], seconds: Sequence[float], epochs: int) -> None:
-        self.ap, self.seconds, self.epochs = np.stack(ap), list(seconds), epochs
+    def __init__(self, ap: Sequence[AP], seconds: Sequence[float], epochs: int, groups: Groups | None) -> None:
+        self.ap, self.seconds, self.epochs, self.groups = np.stack(ap), list(seconds), epochs, groups
 
     def row(self) -> dict[str, Any]:
         """Return what a table shows."""
-        return {**statistic(self.ap), "seconds": float(np.mean(self.seconds)), "epochs": self.epochs}
+        return {**statistic(self.ap, self.groups), "seconds": float(np.mean(self.seconds)), "epochs": self.epochs}
 
 
-def statistic(by_seed: AP) -> dict[str, Any]:
+def statistic(by_seed: AP, groups: Groups | None) -> dict[str, Any]:
     """Return mean and standard error of the clips' means over seeds, [n_seeds, n_clips], and each seed's mean."""
-    mean, error = mean_and_error(by_seed.mean(axis=0))
+    mean, error = mean_and_error(by_seed.mean(axis=0), groups)
     return {"map3": mean, "se": error, "by_seed": by_seed.mean(axis=1).tolist(), "clips": by_seed.shape[1]}
 
 
@@ -101,7 +102,7 @@ def score(place: Workplace, trainings: Sequence[Training], view: str, *, held: b
         seconds.append(sum(run["seconds"] for run in runs))
         epochs = max(run["epochs"] for run in runs)
         ap.append(place.held_ap(training, modes) if held else place.test_ap(training, modes))
-    return Scores(ap, seconds, epochs)
+    return Scores(ap, seconds, epochs, place.groups(held=held))
 
 
 def views_of(recipe: str, asked: Sequence[str]) -> list[str]:
@@ -150,7 +151,7 @@ def train_together(place: Workplace, trainings: Sequence[Training], views: Seque
 def compare(found: dict[tuple[str, str], Scores], view: str) -> dict[str, Any]:
     own, reference = found[OWN, view], found[REFERENCE, view]
     share = [mine / other for mine, other in zip(own.seconds, reference.seconds, strict=True)]
-    return {"view": view, **statistic(own.ap - reference.ap), "time_share": float(np.mean(share))}
+    return {"view": view, **statistic(own.ap - reference.ap, own.groups), "time_share": float(np.mean(share))}
 
 
 def score_claims(result: dict[str, Any]) -> Claims:
@@ -267,7 +268,7 @@ def won_back(found: dict[str, Scores]) -> dict[str, Any]:
     """Return what is lost and won back, and its share where there is a loss; its standard error by resampling clips."""
     off, on, clean = (found[name].ap for name in ("off", "on", "clean"))
     cost, won = clean - off, on - off
-    both = {"cost": statistic(cost), "won": statistic(won)}
+    both = {"cost": statistic(cost, None), "won": statistic(won, None)}
     if cost.mean() <= 0:
         return both
     rng = np.random.default_rng(0)

@@ -113,6 +113,25 @@ def test_mean_and_its_error() -> None:
     assert math.isnan(mean_and_error(np.array([0.5]))[1])
 
 
+def test_the_error_of_groups_is_that_of_what_was_drawn() -> None:
+    """Ten copies of each of a hundred draws tell no more than the draws."""
+    values = np.random.default_rng(0).random(100)
+    mean, error = mean_and_error(np.repeat(values, 10), np.repeat(np.arange(100), 10))
+    assert (mean, error) == pytest.approx(mean_and_error(values))
+    assert error > 3 * mean_and_error(np.repeat(values, 10))[1]
+    assert mean_and_error(values, [f"{n}" for n in range(100)]) == pytest.approx(mean_and_error(values))
+    assert math.isnan(mean_and_error(values, np.zeros(100))[1])
+
+
+def test_the_error_of_uneven_groups_covers_the_truth() -> None:
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(1, 30, 60)
+    groups = np.repeat(np.arange(60), sizes)
+    drawn = [(rng.normal(size=60).repeat(sizes), groups) for _ in range(400)]
+    means, errors = zip(*(mean_and_error(values, groups) for values, groups in drawn), strict=True)
+    assert np.mean(errors) == pytest.approx(np.std(means), rel=0.12)
+
+
 def test_the_error_of_a_guess_among_all_kaggle_clips() -> None:
     """Domain knowledge: about 0.0044 for 1,600 clips of a system at 0.95."""
     ap = np.repeat([1.0, 0.5, 1 / 3, 0.0], [1480, 60, 20, 40])

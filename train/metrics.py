@@ -64,12 +64,29 @@ def average_precision_at_3(truth: ArrayLike, ranked: ArrayLike) -> NDArray[np.fl
     return np.where(hits.any(axis=1), 1.0 / (1 + rank), 0.0)
 
 
-def mean_and_error(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the mean and its standard error, ``s / sqrt(n)``; NaN where there are too few values to say."""
+def mean_and_error(values: NDArray[np.float64], groups: ArrayLike | None = None) -> tuple[float, float]:
+    """Return the mean and its standard error; NaN where there are too few values, or groups, to say.
+
+    Clips of one group, such as a recorder's, are right or wrong together: then the groups are what was drawn, and their
+    sums of deviations give the error (Cameron and Miller, 2015, "A practitioner's guide to cluster-robust inference").
+    Where each value is its own group, as without groups, it is ``s / sqrt(n)``.
+
+    Parameters
+    ----------
+    values : ndarray [shape=(n,)]
+    groups : array_like [shape=(n,)], optional
+        What each value belongs to.
+    """
     n = len(values)
-    mean = float(values.mean()) if n else math.nan
-    error = float(values.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan
-    return mean, error
+    if not n:
+        return math.nan, math.nan
+    mean = float(values.mean())
+    member = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    sums = np.bincount(member, values - mean)
+    n_groups = len(sums)
+    if n_groups < 2:
+        return mean, math.nan
+    return mean, math.sqrt(n_groups / (n_groups - 1) * float(np.square(sums).sum())) / n
 
 
 def accuracy(truth: ArrayLike, ranked: ArrayLike) -> float:

@@ -27,6 +27,7 @@ from train.metrics import average_precision_at_3, top_classes
 TRUTH = "train_truth.csv"
 """In a corpus with wrong labels: the right ones."""
 AP = NDArray[np.float64]
+Groups = NDArray[np.str_]
 
 
 class Missing(Exception):
@@ -100,6 +101,13 @@ class Workplace:
     def has_groups(self) -> bool:
         """Say whether clips belong to groups, which stay on one side."""
         return bool(self.table()["group"].notna().any())
+
+    def groups(self, *, held: bool) -> Groups | None:
+        """Return the group of each clip that ``held_ap`` or ``test_ap`` scores; None where there are none."""
+        if not self.has_groups():
+            return None
+        table = self._verified() if held else self.scored()
+        return table["group"].fillna(table["fname"]).to_numpy(str)
 
     def scored(self) -> pd.DataFrame:
         """Return the test clips that have a label and count, as ``cli evaluate`` takes them."""
@@ -179,12 +187,14 @@ class Workplace:
 
     def held_ap(self, training: Training, modes: Sequence[str]) -> AP:
         """Give each training clip's AP@3 by the network that did not see it, modes joined; verified clips count."""
+        clips = self._verified()
+        predicted = read_out_of_fold(self.folder / "runs" / training.run, modes).probabilities.set_index("fname")
+        return _ap(predicted.loc[clips["fname"]].to_numpy(), list(predicted.columns), clips["label"])
+
+    def _verified(self) -> pd.DataFrame:
         clips = self.table()
         clips = clips[(clips["split"] == "train") & clips["label"].notna()]
-        verified = clips["manually_verified"].fillna(value=True).to_numpy(bool)
-        predicted = read_out_of_fold(self.folder / "runs" / training.run, modes).probabilities.set_index("fname")
-        ap = _ap(predicted.loc[clips["fname"]].to_numpy(), list(predicted.columns), clips["label"])
-        return ap[verified]
+        return clips[clips["manually_verified"].fillna(value=True)]
 
 
 def _modes(modes: Iterable[str]) -> list[str]:
