@@ -94,7 +94,8 @@ RECIPE_NAMES = ("best", "notebook", "baseline")  # of train.recipe, which would 
 def _show_error(ctx: click.Context, message: str, code: int) -> None:
     """Print the error as the one JSON object, where that is asked for."""
     if ctx.meta.get(_JSON):
-        click.echo(json.dumps({"error": message, "exit_code": code}, ensure_ascii=False))
+        with contextlib.suppress(OSError):  # standard output may be what failed
+            click.echo(json.dumps({"error": message, "exit_code": code}, ensure_ascii=False))
 
 
 def _describe(error: OSError) -> tuple[str, int]:
@@ -1346,12 +1347,13 @@ def _predict(
 
 
 @cli.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
 @mode_name_option
 @networks_options
 @option("--out", type=click.Path(path_type=Path), help="File to write.  [default: print]")
 @option("--format", "kind", type=click.Choice(["csv", "jsonl"]), help="CSV or JSON lines.  [default: by --out, or csv]")
-@option("--min-score", type=click.FloatRange(0, 1), default=0.2, show_default=True, help="Below it: unknown.")
+@option("--force", is_flag=True, help="Replace a file that is there.")
+@_share("--min-score", default=0.2, text="Below it: unknown.")
 @option("--family", "families", multiple=True, metavar="NAME", help="Only recordings of this family of sounds.")
 @option("--top", "n_tags", type=click.IntRange(min=1), default=3, show_default=True, help="Tags a recording.")
 @store_option
@@ -1385,9 +1387,10 @@ def tag(paths: tuple[Path, ...], modes: tuple[str, ...], strict: bool, as_json: 
     from infer.trained import fitted_calibration, load_trained
 
     start = time.monotonic()
-    out, families = settings["out"], _check_families(settings["families"])
-    _check_outputs(out, None)
+    out, families, kind = settings["out"], _check_families(settings["families"]), _tag_format(settings)
     recordings = find_recordings(paths)
+    if out:
+        _check_tag_file(out, recordings, force=settings["force"])
     trained = _networks(settings, modes)
     load_trained(trained)  # what is wrong with the networks is said before any sound is decoded
     fit = fitted_calibration(trained)
@@ -1401,7 +1404,6 @@ def tag(paths: tuple[Path, ...], modes: tuple[str, ...], strict: bool, as_json: 
         store=str(settings["store"].absolute()) if settings["store"].is_dir() else "",
         max_clip_minutes=settings["max_clip_minutes"],
     )
-    kind = settings["kind"] or ("jsonl" if out and out.suffix in (".jsonl", ".ndjson") else "csv")
     lines = TagLines(kind, settings["min_score"], families, settings["n_tags"], keep=as_json and not out)
     with progress_bars() as bars:
         if out:
@@ -1413,9 +1415,29 @@ def tag(paths: tuple[Path, ...], modes: tuple[str, ...], strict: bool, as_json: 
     _finish_strict(strict, lines.problems)
 
 
+def _tag_format(settings: dict[str, Any]) -> str:
+    """Tell the format that is asked for, or that the output's name says."""
+    out, kind = settings["out"], settings["kind"]
+    suffix = out.suffix.lower() if out else ".csv"
+    if suffix == ".json" and kind is None:
+        message = f"tags are written as CSV or JSON lines: name a .csv or .jsonl file, or give --format; got {out}"
+        raise click.BadParameter(message)
+    return kind or ("jsonl" if suffix in (".jsonl", ".ndjson") else "csv")
+
+
+def _check_tag_file(out: Path, recordings: Sequence[str], *, force: bool) -> None:
+    from cache.outfile import check_out
+
+    check_out(out, force=force)
+    if out.exists() and any(out.samefile(path) for path in recordings if Path(path).exists()):
+        message = f"--out {out} is one of the recordings: name another file"
+        raise click.BadParameter(message)
+
+
 def _networks(settings: dict[str, Any], modes: Sequence[str]) -> "Trained":
     """Name the networks of the bundle or the run that is asked for."""
-    from infer.bundle import BUNDLE, is_bundle
+    from infer.bundle import is_bundle
+    from infer.bundle_contents import BUNDLE
     from infer.runs import find_run
     from infer.trained import Trained
 
@@ -1433,7 +1455,7 @@ class TagLines:
     def __init__(self, kind: str, min_score: float, families: Sequence[str], n_tags: int, *, keep: bool) -> None:
         self.kind, self.min_score, self.families, self.n_tags, self.keep = kind, min_score, families, n_tags, keep
         self.files = self.listed = self.unknown = 0
-        self.sound_seconds = 0.0
+        self.sound_seconds = self.new_seconds = 0.0  # of all recordings, and of those that were tagged by this run
         self.problems: list[dict[str, str]] = []
         self.records: list[dict[str, Any]] = []
 
@@ -1496,9 +1518,10 @@ def _tag_to_file(
     made_with = {key: value for key, value in dataclasses.asdict(asked).items() if key not in ("number", "recordings")}
     made_with |= {"networks": digest_run(Path(asked.trained.folder))}
     with Journal(out, made_with, recordings) as journal:
-        if journal.n_done:
-            bars.say(f"{journal.n_done} of {len(recordings)} recordings were tagged before; going on")
-        for rows in _tag_rows(recordings, asked, bars, settings, first=journal.n_done):
+        if n_done := len(recordings) - len(journal.waiting):
+            bars.say(f"{n_done} of {len(recordings)} recordings were tagged before; going on")
+        for rows in _tag_rows(journal.waiting, asked, bars, settings, n_done=n_done):
+            lines.new_seconds += sum(tagged.seconds for tagged in rows)
             journal.add(rows)
 
         def write(part: Path) -> None:
@@ -1515,7 +1538,8 @@ def _tag_to_terminal(
 ) -> None:
     if not quiet:
         click.echo(lines.header(), nl=False)
-    for rows in _tag_rows(recordings, asked, bars, settings, first=0):
+    for rows in _tag_rows(recordings, asked, bars, settings):
+        lines.new_seconds += sum(tagged.seconds for tagged in rows)
         for tagged in rows:
             line = lines.line(tagged)
             if line and not quiet:
@@ -1523,28 +1547,29 @@ def _tag_to_terminal(
 
 
 def _tag_rows(
-    recordings: Sequence[str], asked: "TagTask", bars: Bars, settings: dict[str, Any], *, first: int
+    recordings: Sequence[str], asked: "TagTask", bars: Bars, settings: dict[str, Any], *, n_done: int = 0
 ) -> "Iterator[list[Tagged]]":
     from featurize.jobs import count_jobs
     from infer.tagging import make_tasks, tag_all
 
-    done, seconds = first, 0.0
+    done, total, seconds = n_done, n_done + len(recordings), 0.0
     jobs = count_jobs(settings["jobs"])
-    tasks = make_tasks(recordings[first:], asked, jobs=jobs)
+    tasks = make_tasks(recordings, asked, jobs=jobs)
     for rows in tag_all(tasks, jobs=jobs, backend=settings["backend"], scheduler=settings["scheduler"]):
         done += len(rows)
         seconds += sum(tagged.seconds for tagged in rows)
-        bars("tag", done, len(recordings), seconds)
+        bars("tag", done, total, seconds)
         yield rows
 
 
 def _show_tagged(lines: TagLines, fit: "Calibration", out: Path | None, seconds: float, *, as_json: bool) -> None:
+    from corpus.files import shown_name
     from corpus.rows import counted
 
     for problem in lines.problems:
         say(f"not tagged: {problem['path']}: {problem['reason']}")
     result: dict[str, Any] = {
-        "out": str(out) if out else None,
+        "out": shown_name(str(out)) if out else None,
         "files": lines.files,
         "listed": lines.listed,
         "unknown": lines.unknown,
@@ -1555,18 +1580,18 @@ def _show_tagged(lines: TagLines, fit: "Calibration", out: Path | None, seconds:
     }
     text = (
         f"{counted(lines.files, 'recording')}, {lines.unknown} unknown, {len(lines.problems)} not tagged; "
-        f"{human_seconds(seconds)}, {lines.sound_seconds / max(seconds, 1e-9):,.0f}× real time"
+        f"{human_seconds(seconds)}, {lines.new_seconds / max(seconds, 1e-9):,.0f}× real time"
     )
     if as_json:
         show(result if out else result | {"tags": lines.records}, "", as_json=True)
     elif out:
-        show(result, f"{out}: {text}", as_json=False)
+        show(result, f"{result['out']}: {text}", as_json=False)
     else:
         say(text)
 
 
 @cli.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
 @option(
     "--format",
     "kind",
@@ -1589,9 +1614,15 @@ def _show_tagged(lines: TagLines, fit: "Calibration", out: Path | None, seconds:
 @_seconds("--gap-seconds", default=0.5, text="Events of a class with no more between them are one.")
 @_seconds("--window-seconds", default=4.0, text="Length of the windows that networks hear.")
 @option(
-    "--gate-db", type=float, default=-80.0, show_default=True, help="What is quieter is silence: dB below full scale."
+    "--gate-db",
+    type=click.FloatRange(-200, 0),
+    callback=_finite,
+    default=-80.0,
+    show_default=True,
+    help="What is quieter is silence: dB from full scale.",
 )
 @option("--force", is_flag=True, help="Replace files that are there.")
+@option("--resume", is_flag=True, help="Leave files that are there, and go on with the other recordings.")
 @parallel_options
 @strict_option
 @common
@@ -1619,6 +1650,9 @@ def caption(files: tuple[Path, ...], modes: tuple[str, ...], strict: bool, as_js
 
     start = time.monotonic()
     names = ("start_score", "end_score", "least_seconds", "gap_seconds", "window_seconds", "gate_db")
+    if settings["force"] and settings["resume"]:
+        message = "--force replaces files that are there, --resume leaves them: give one of them"
+        raise click.UsageError(message)
     rules = DetectionRules(**{name: settings[name] for name in names})
     recordings = find_recordings(files)
     outputs = _caption_files(recordings, settings)
@@ -1660,7 +1694,7 @@ def _caption(
         write_captions(found.events, settings["kind"], out, name=name, phrases=phrases, sample_rate_hz=rate_hz)
         written[found.path] = {
             "path": shown_name(found.path),
-            "out": str(out),
+            "out": shown_name(str(out)),
             "seconds": round(found.seconds, 3),
             "events": event_records(found.events),
         }
@@ -1681,9 +1715,10 @@ def _caption_text(written: Sequence[dict[str, Any]], problems: Sequence[dict[str
 
 
 def _caption_files(recordings: Sequence[str], settings: dict[str, Any]) -> dict[str, Path]:
-    """Give each recording its file; refuse two that would be one, and files that are there."""
+    """Give each recording its file; refuse two that would be one, and pass over or refuse files that are there."""
     from cache.outfile import check_out
     from corpus.files import shown_name
+    from corpus.rows import counted
     from infer.captions import CAPTION_FORMATS
 
     suffix, out = CAPTION_FORMATS[settings["kind"]], settings["out"]
@@ -1696,9 +1731,13 @@ def _caption_files(recordings: Sequence[str], settings: dict[str, Any]) -> dict[
                 f"{shown_name(other)} and {shown_name(path)} would both be captioned in {target}: caption one at a time"
             )
             raise click.UsageError(message)
-        check_out(target, force=settings["force"])
         owners[target] = path
-    return {path: target for target, path in owners.items()}
+    waiting = {path: target for target, path in owners.items() if not (settings["resume"] and target.is_file())}
+    if n_done := len(owners) - len(waiting):
+        say(f"{n_done} of {counted(len(owners), 'recording')} captioned before; going on")
+    for target in waiting.values():
+        check_out(target, force=settings["force"])
+    return waiting
 
 
 @cli.command()
@@ -1720,6 +1759,7 @@ def export(modes: tuple[str, ...], as_json: bool, **settings: Any) -> None:
       cli export --run best --mode x --out small --no-onnx
       cli tag library --bundle bundle
     """
+    from corpus.files import shown_name
     from infer.bundle import write_bundle
     from infer.runs import find_run
 
@@ -1733,12 +1773,12 @@ def export(modes: tuple[str, ...], as_json: bool, **settings: Any) -> None:
     n_bytes = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     n_networks = sum(map(len, contents["modes"].values()))
     result = {
-        "out": str(out),
+        "out": shown_name(str(out)),
         "run": run.name,
         "modes": contents["modes"],
         "networks": n_networks,
         "onnx": settings["with_onnx"],
-        "calibration": contents["calibration"],
+        "calibrations": contents["calibrations"],
         "bytes": n_bytes,
         "seconds": round(time.monotonic() - start, 2),
     }

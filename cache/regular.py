@@ -5,6 +5,7 @@ Conventions
 What is named like a sound or a shard can be anything: a pipe, a device, a folder. Only regular files are opened.
 """
 
+import hashlib
 import os
 import stat
 from io import FileIO
@@ -24,3 +25,15 @@ def open_regular(path: Path | str) -> FileIO:
         stream.close()
         raise OSError("not a regular file")
     return stream
+
+
+def digest_regular(path: Path | str) -> str:
+    """Return the SHA-256 of a regular file's bytes, in hexadecimal.
+
+    Raises
+    ------
+    OSError
+        As `open_regular`.
+    """
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

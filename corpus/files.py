@@ -115,16 +115,14 @@ def list_folder(folder: str | Path) -> FolderListing:
         The folder cannot be listed, or two names in it look the same once shown.
     """
     listing = FolderListing()
-    for entry in _entries(str(Path(folder).absolute())):
-        if entry.name.startswith(".") or entry.name in _PASSED_OVER:
-            continue
+    for entry in list_entries(Path(folder).absolute()):
         shown = shown_name(entry.name)
-        if _holds(entry.is_file):
+        if holds(entry.is_file):
             if shown in listing.files:
                 msg = f"{shown_name(str(folder))}: two files are both shown as {shown!r}; rename one of them"
                 raise CorpusError(msg)
             listing.files[shown] = entry.path
-        elif _holds(entry.is_dir):
+        elif holds(entry.is_dir):
             listing.folders.append(entry.name)
         else:
             listing.irregular.append(shown)
@@ -172,16 +170,25 @@ def match_files(
     return fnames.map(paths).astype(TEXT)
 
 
-def _entries(folder: str) -> list[os.DirEntry[str]]:
+def list_entries(folder: str | Path) -> list[os.DirEntry[str]]:
+    """List a folder, sorted by name, without what is hidden or not its owner's.
+
+    Raises
+    ------
+    CorpusError
+        The folder cannot be listed.
+    """
+    folder = str(folder)
     try:
         with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: os.fsencode(entry.name))
+            ours = [entry for entry in entries if not entry.name.startswith(".") and entry.name not in _PASSED_OVER]
+            return sorted(ours, key=lambda entry: os.fsencode(entry.name))
     except OSError as error:
         msg = f"{shown_name(folder)} cannot be listed ({error.strerror}); check its permissions"
         raise CorpusError(msg) from error
 
 
-def _holds(check: Callable[[], bool]) -> bool:
+def holds(check: Callable[[], bool]) -> bool:
     """Ask an entry what it is; a link that loops or may not be followed is nothing."""
     try:
         return check()

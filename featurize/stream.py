@@ -10,6 +10,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from cache.errors import InputError
 from featurize.audio import Samples
 from featurize.logmel import mel_power
 from featurize.modes import FeatureMode
@@ -36,7 +37,13 @@ class FrameStream:
         self._samples: Samples = np.zeros(self._lead * mode.hop_samples, np.float32)
 
     def push(self, samples: Samples) -> NDArray[np.float64]:
-        """Take the samples that follow, and return the frames that can be told now [n, n_mels]: power."""
+        """Take the samples that follow, and return the frames that can be told now [n, n_mels]: power.
+
+        Raises
+        ------
+        InputError
+            If the samples are so large that they overflow when resampled.
+        """
         return self._frames(self._resampled(samples, last=False), last=False)
 
     def finish(self) -> NDArray[np.float64]:
@@ -46,7 +53,11 @@ class FrameStream:
     def _resampled(self, samples: Samples, *, last: bool) -> Samples:
         if self._resampler is None:
             return samples
-        return np.asarray(self._resampler.resample_chunk(samples, last=last))
+        resampled = np.asarray(self._resampler.resample_chunk(samples, last=last))
+        if not np.isfinite(resampled).all():
+            message = f"overflows when resampled to {self._mode.sample_rate_hz} Hz: its samples are too large"
+            raise InputError(message)
+        return resampled
 
     def _frames(self, samples: Samples, *, last: bool) -> NDArray[np.float64]:
         self._samples = np.concatenate([self._samples, samples])

@@ -3,21 +3,24 @@
 Conventions
 -----------
 A bundle holds the networks as a run does, ``<mode>/fold-<k>/model.safetensors`` and ``model.json``; their graphs,
-``<mode>/fold-<k>/model.onnx``; ``bundle.json``, which names every file with its SHA-256, and the temperature; and a
+``<mode>/fold-<k>/model.onnx``; ``bundle.json``, which names every file with its SHA-256, and the temperatures; and a
 model card, ``README.md``. Nothing of the training clips is in it but what networks learned. No code is run from it: it
 is JSON, safetensors and, where asked for, ONNX. Checksums tell damage and changes, not who made the bundle.
 """
 
-import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any, cast
 
 from cache.errors import InputError, IntegrityError, NotFoundError
+from cache.outfile import naming
+from cache.regular import digest_regular
+from infer.bundle_contents import BUNDLE, FORMAT_VERSION, MAKE_ANEW, calibration_key, check_bundle
 from infer.calibration import Calibration
 from infer.model_card import model_card
 from infer.onnx_network import OnnxNetwork, check_exporter, write_onnx
@@ -26,9 +29,7 @@ from infer.tagger import Tagger, calibrate_run, exact_engine
 from train.checkpoint import INFO, MODEL, Checkpoint
 from train.networks import Network
 
-BUNDLE, CARD, GRAPH = "bundle.json", "README.md", "model.onnx"
-FORMAT_VERSION = 1
-_MAKE_ANEW = "export it anew, or fetch it again"
+CARD, GRAPH = "README.md", "model.onnx"
 
 
 def is_bundle(folder: Path) -> bool:
@@ -77,7 +78,8 @@ def write_bundle(
     if with_onnx:
         check_exporter()
     loaded = load_run(run, modes)
-    calibration = calibrate_run(run, list(loaded))
+    calibrations = _calibrate(run, tuple(loaded))
+    out = Path(os.path.realpath(out))
     part = out.with_name(f".{out.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part")
     try:
         networks = [checkpoint for checkpoints in loaded.values() for checkpoint in checkpoints]
@@ -85,19 +87,29 @@ def write_bundle(
             _copy(checkpoint, part / checkpoint.path.relative_to(run), with_onnx=with_onnx)
             if progress:
                 progress("export", number, len(networks))
-        contents = _contents(run.name, loaded, calibration)
-        (part / CARD).write_text(model_card(run.name, loaded, calibration, with_onnx=with_onnx), encoding="utf-8")
+        contents = _contents(run.name, loaded, calibrations)
+        card = model_card(run.name, loaded, calibrations[calibration_key(loaded)], with_onnx=with_onnx)
+        (part / CARD).write_text(card, encoding="utf-8")
         contents["files"] = {
-            str(path.relative_to(part)): _digest(path) for path in sorted(part.rglob("*")) if path.is_file()
+            str(path.relative_to(part)): digest_regular(path) for path in sorted(part.rglob("*")) if path.is_file()
         }
         (part / BUNDLE).write_text(json.dumps(contents, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         if force:
             shutil.rmtree(out, ignore_errors=True)
         part.rename(out)
+    except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        raise naming(error, out) from error
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
     return contents
+
+
+def _calibrate(run: Path, modes: tuple[str, ...]) -> dict[str, Calibration]:
+    """Fit a temperature to all that can be asked of a bundle: each choice of its modes, joined."""
+    choices = [choice for size in range(1, len(modes) + 1) for choice in combinations(modes, size)]
+    return {calibration_key(choice): calibrate_run(run, list(choice)) for choice in choices}
 
 
 def _check_out(out: Path, *, force: bool) -> None:
@@ -119,20 +131,15 @@ def _copy(checkpoint: Checkpoint, folder: Path, *, with_onnx: bool) -> None:
         write_onnx(checkpoint.model, folder / GRAPH)
 
 
-def _contents(name: str, loaded: dict[str, list[Checkpoint]], calibration: Calibration) -> dict[str, Any]:
+def _contents(name: str, loaded: dict[str, list[Checkpoint]], calibrations: dict[str, Calibration]) -> dict[str, Any]:
     first = next(iter(loaded.values()))[0].info
     return {
         "format": FORMAT_VERSION,
         "name": name,
         "classes": first["classes"],
         "modes": {mode: [checkpoint.info["fold"] for checkpoint in folds] for mode, folds in loaded.items()},
-        "calibration": calibration.to_dict(),
+        "calibrations": {key: calibration.to_dict() for key, calibration in calibrations.items()},
     }
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_bundle(
@@ -160,14 +167,24 @@ def load_bundle(
     """
     contents = check_bundle(folder)
     loaded = load_run(folder, modes)
-    listed = {(mode, fold) for mode, folds in contents["modes"].items() for fold in folds}
-    if extra := {(mode, each.info["fold"]) for mode, folds in loaded.items() for each in folds} - listed:
-        message = f"{folder} holds networks that its {BUNDLE} does not list ({sorted(extra)}); {_MAKE_ANEW}"
-        raise IntegrityError(message)
+    for mode, folds in loaded.items():
+        found, listed = [each.info["fold"] for each in folds], contents["modes"].get(mode, [])
+        if sorted(found) != sorted(listed):
+            message = f"{folder} has the folds {found} of {mode}, its {BUNDLE} lists {listed}; {MAKE_ANEW}"
+            raise IntegrityError(message)
+        if folds[0].info["classes"] != contents["classes"]:
+            message = f"the classes in {folder / BUNDLE} are not those of its networks; {MAKE_ANEW}"
+            raise IntegrityError(message)
     if runtime == "onnx":
         loaded = {mode: [_with_graph(each, contents) for each in folds] for mode, folds in loaded.items()}
         device = "cpu"
-    return Tagger(loaded, engine=exact_engine(device), calibration=Calibration.from_dict(contents["calibration"]))
+    return Tagger(loaded, engine=exact_engine(device), calibration=bundled_calibration(contents, loaded))
+
+
+def bundled_calibration(contents: Mapping[str, Any], modes: Iterable[str]) -> Calibration:
+    """Return the calibration that a bundle has for some of its modes, joined; temperature 1 where it has none."""
+    values = contents["calibrations"].get(calibration_key(tuple(modes)))
+    return Calibration.from_dict(values) if values else Calibration()
 
 
 def _with_graph(checkpoint: Checkpoint, contents: dict[str, Any]) -> Checkpoint:
@@ -178,59 +195,3 @@ def _with_graph(checkpoint: Checkpoint, contents: dict[str, Any]) -> Checkpoint:
         raise NotFoundError(message)
     network = OnnxNetwork(path, checkpoint.model.settings)
     return Checkpoint(cast(Network, network), checkpoint.info, checkpoint.path)
-
-
-def check_bundle(folder: Path) -> dict[str, Any]:
-    """Compare every file of a bundle with what ``bundle.json`` says, and return what that holds.
-
-    Raises
-    ------
-    NotFoundError
-        If it is no bundle.
-    IntegrityError
-        If a file is missing, or not what it says.
-    """
-    path = folder / BUNDLE
-    try:
-        contents = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        message = f"{folder} is no bundle: it has no {BUNDLE}; make one with cli export"
-        raise NotFoundError(message) from error
-    except ValueError as error:
-        message = f"{path} must be JSON ({error}); {_MAKE_ANEW}"
-        raise IntegrityError(message) from error
-    _check_contents(contents, path)
-    root = folder.resolve()
-    for name, digest in contents["files"].items():
-        file = (folder / name).resolve()
-        if not file.is_relative_to(root) or not file.is_file():
-            message = f"{folder / name} is missing from the bundle; {_MAKE_ANEW}"
-            raise IntegrityError(message)
-        if _digest(file) != digest:
-            message = f"{folder / name} is not the file that {BUNDLE} names (its SHA-256 differs); {_MAKE_ANEW}"
-            raise IntegrityError(message)
-    return dict(contents)
-
-
-_KINDS = {"classes": list, "modes": dict, "calibration": dict, "files": dict}
-
-
-def _check_contents(contents: Any, path: Path) -> None:
-    version = contents.get("format") if isinstance(contents, dict) else None
-    if version != FORMAT_VERSION:
-        message = f"{path} has format {version}, this version reads {FORMAT_VERSION}; {_MAKE_ANEW}"
-        raise IntegrityError(message)
-    wrong = [key for key, kind in _KINDS.items() if not isinstance(contents.get(key), kind)]
-    if not wrong and not _is_calibration(contents["calibration"]):
-        wrong = ["calibration"]
-    if wrong:
-        message = f"{path} lacks a proper {', '.join(wrong)}; {_MAKE_ANEW}"
-        raise IntegrityError(message)
-
-
-def _is_calibration(values: dict[str, Any]) -> bool:
-    try:
-        Calibration.from_dict(values)
-    except InputError:
-        return False
-    return True

@@ -62,13 +62,14 @@ class Calibration:
         Raises
         ------
         InputError
-            If a value is missing, unknown or no number, or the temperature is not above 0.
+            If a value is missing, unknown or no number, or the temperature is not one that is ever fitted.
         """
         names = {each.name for each in fields(cls)}
         numbers: dict[str, Any] = {key: math.nan if value is None else value for key, value in values.items()}
         plain = all(type(value) in (int, float) for value in numbers.values())
-        if set(numbers) != names or not plain or not 0 < numbers["temperature"] < math.inf:
-            message = f"a calibration must hold {', '.join(sorted(names))}, and a temperature above 0; got {values}"
+        if set(numbers) != names or not plain or not _LOWEST <= numbers["temperature"] <= _HIGHEST:
+            rule = f"a calibration must hold {', '.join(sorted(names))}, its temperature from {_LOWEST} to {_HIGHEST}"
+            message = f"{rule}; got {values}"
             raise InputError(message)
         return cls(**numbers)
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from cache.errors import InputError
 from featurize.audio import QuarantineError
 from featurize.jobs import Backend, run_apart, run_past_deaths
 from infer.detection import DetectionRules
@@ -98,3 +99,5 @@ def caption_task(task: CaptionTask) -> Captioned:
             return Captioned(task.path, stream.sample_rate_hz, listener.seconds, events)
     except QuarantineError as error:
         return Captioned(task.path, problem=error.reason)
+    except InputError as error:  # of its samples: rules and networks were checked before
+        return Captioned(task.path, problem=str(error))

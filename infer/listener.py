@@ -3,23 +3,24 @@
 Conventions
 -----------
 Sound comes block by block; frames of all modes are computed as it comes, and a stretch of a minute is compared with its
-own background. An active span that reaches the end of a stretch waits for the next one, up to a limit. What networks
-hear is the foreground of a span's windows, as a store would hold a clip: levels below the mode's range raised to it, a
-whole window at least. Spans are counted in frames of the first mode, and its frames tell the time.
+own background; a short recording from which nothing stands out is heard whole. An active span that reaches the end of a
+stretch waits for the next one, up to a limit. What networks hear is the foreground of a span's windows, as a store
+would hold a clip: levels below the mode's range raised to it, a whole window at least. Spans are counted in frames of
+the first mode, and its frames tell the time.
 """
 
 from collections.abc import Iterator, Sequence
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featurize.logmel import mel_power, to_log
+from featurize.logmel import to_log
 from featurize.modes import FeatureMode
 from featurize.stream import FrameStream
 from infer.activity import Power, Span, background, foreground, is_active, joined, runs
 from infer.detection import DetectionRules, EventJoiner, events_of, windows_of
 from infer.events import Event
+from infer.silence import gate
 from infer.soundtrack import SoundStream
 from infer.tagger import Frames, Tagger
 
@@ -72,10 +73,15 @@ class Listener:
 
     def _hear(self, tracks: Sequence["_Track"], joiner: EventJoiner, *, last: bool) -> Iterator[Event]:
         """Go on by a stretch; yield the events that are whole."""
+        clock = tracks[0]
+        short = last and not clock.begun and clock.seconds_ahead < _LEAST_STRETCH_SECONDS
         for track in tracks:
             track.go_on(None if last else STRETCH_SECONDS)
-        clock = tracks[0]
         spans, waiting = self._spans(clock, last=last)
+        if short and not spans:  # a clip that its sound fills: it has no background
+            for track in tracks:
+                track.hear_all()
+            spans, waiting = self._spans(clock, last=last)
         found = self._events(tracks, spans)
         yield from joiner.add(found)
         now = waiting * clock.step
@@ -121,15 +127,6 @@ class Listener:
         return np.concatenate(parts)
 
 
-@cache
-def full_scale(mode: FeatureMode) -> float:
-    """Return what a tone of 1 kHz at full scale gives over all bands of a mode."""
-    n_samples = 2 * mode.n_fft
-    tone = np.sin(2 * np.pi * 1_000 / mode.sample_rate_hz * np.arange(n_samples)).astype(np.float32)
-    middle = mode.n_fft // mode.hop_samples  # of frames, and of the tone
-    return float(mel_power(tone, mode)[middle].sum())
-
-
 class _Track:
     """The frames of one mode: those ahead, and the foreground of those that are still needed.
 
@@ -144,13 +141,18 @@ class _Track:
     """
 
     def __init__(self, mode: FeatureMode, sample_rate_hz: int, gate_db: float) -> None:
-        self.mode, self._gate = mode, full_scale(mode) * 10 ** (gate_db / (10 if mode.power == 2 else 20))
+        self.mode, self._gate = mode, gate(mode, gate_db)
         self.step = mode.hop_samples / mode.sample_rate_hz
         self._stream = FrameStream(mode, sample_rate_hz)
         self._ahead: list[Power] = []
         self._behind: NDArray[np.float64] | None = None
+        self._power: Power = np.zeros((0, mode.n_mels))
         self._foreground: Power = np.zeros((0, mode.n_mels), np.float32)
         self.first, self.active = 0, np.zeros(0, bool)
+
+    @property
+    def begun(self) -> bool:
+        return self._behind is not None
 
     @property
     def seconds_ahead(self) -> float:
@@ -171,9 +173,18 @@ class _Track:
             return
         if self._behind is None or n_frames * self.step >= _LEAST_STRETCH_SECONDS:
             self._behind = background(power)
-        self.active = np.concatenate([self.active, is_active(power, self._behind, gate=self._gate)])
-        left = foreground(power, self._behind).astype(np.float32)
+        self._power = power
+        self._hear(self._behind)
+
+    def _hear(self, behind: NDArray[np.float64]) -> None:
+        self.active = np.concatenate([self.active, is_active(self._power, behind, gate=self._gate)])
+        left = foreground(self._power, behind).astype(np.float32)
         self._foreground = np.concatenate([self._foreground, left])
+
+    def hear_all(self) -> None:
+        """Take the frames of the only stretch as they are, with nothing behind them."""
+        self._foreground, self.active = self._foreground[:0], self.active[:0]
+        self._hear(np.zeros(self.mode.n_mels))
 
     def forget(self, seconds: float) -> None:
         """Let go of the frames before this time."""

@@ -110,6 +110,16 @@ class OnnxNetwork:
         except Exception as error:  # onnxruntime raises many kinds for a damaged file
             message = f"{path} is no graph that onnxruntime can run ({_first_line(error)}); export the bundle anew"
             raise IntegrityError(message) from error
+        self._check_sizes(path)
+
+    def _check_sizes(self, path: Path) -> None:
+        found = [(each.name, each.shape[-1]) for each in (*self._session.get_inputs(), *self._session.get_outputs())]
+        expected = [("frames", self.settings["n_mels"]), ("logits", self.settings["n_classes"])]
+        if found != expected:
+            message = (
+                f"{path} is no graph of its network: it takes and gives {found}, not {expected}; export the bundle anew"
+            )
+            raise IntegrityError(message)
 
     def __call__(self, frames: Tensor) -> Tensor:
         """[B, T, M] as stored → logits [B, K]."""

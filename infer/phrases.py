@@ -40,7 +40,6 @@ For a class outside the 41, ``abrupt`` is ``lasting`` where it is not given.
 """
 
 import dataclasses
-import math
 import tomllib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -51,6 +50,8 @@ from typing import Any
 from cache.errors import InputError, NotFoundError
 from infer.events import Event
 from infer.lines import one_line
+
+_MOST_SECONDS = 3600
 
 
 def _is_line(value: object) -> bool:
@@ -66,7 +67,7 @@ def _is_flag(value: object) -> bool:
 
 
 def _is_seconds(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST_SECONDS
 
 
 Rules = Mapping[str, tuple[Callable[[object], bool], str]]
@@ -74,7 +75,7 @@ Rules = Mapping[str, tuple[Callable[[object], bool], str]]
 _LINE = (_is_line, "be one line of text, not empty")
 _MARKS = (_is_marks, "be one line of text that holds {} once, where the phrase stands")
 _FLAG = (_is_flag, "be true or false")
-_SECONDS = (_is_seconds, "be a number of seconds, 0 or more")
+_SECONDS = (_is_seconds, f"be a number of seconds, from 0 to {_MOST_SECONDS}")
 
 _STYLE_RULES: Rules = {
     "sound": _MARKS,

@@ -3,15 +3,15 @@
 Conventions
 -----------
 A file that is named counts whatever it is called; in folders those count whose suffix says that they hold sound. A file
-that is reached twice counts once. Nothing is opened.
+that is reached twice counts once. A folder that cannot be listed stands for what it holds. Nothing is opened.
 """
 
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from cache.errors import NotFoundError
-from corpus.files import AUDIO_SUFFIXES, list_folder, shown_name, suffix_of
+from cache.errors import CorpusError, NotFoundError
+from corpus.files import AUDIO_SUFFIXES, holds, list_entries, shown_name, suffix_of
 from infer.soundtrack import FILM_SUFFIXES
 
 SUFFIXES = AUDIO_SUFFIXES | FILM_SUFFIXES
@@ -29,8 +29,6 @@ def find_recordings(paths: Iterable[Path | str]) -> list[str]:
     ------
     NotFoundError
         If a path is not there, or nothing is found at all.
-    CorpusError
-        If a folder cannot be listed.
     """
     given = [str(path) for path in paths]
     if absent := [path for path in given if not os.path.exists(path)]:
@@ -52,9 +50,14 @@ def _below(folder: str, seen: set[str]) -> Iterator[str]:
     if real in seen:
         return
     seen.add(real)
-    listing = list_folder(folder)
-    for path in listing.files.values():
-        if suffix_of(path) in SUFFIXES:
-            yield os.path.join(folder, os.path.basename(path))
-    for name in listing.folders:
-        yield from _below(os.path.join(folder, name), seen)
+    try:
+        entries = list_entries(folder)
+    except CorpusError:
+        yield folder  # which whoever opens it will say why it cannot be read
+        return
+    for entry in entries:
+        if suffix_of(entry.name) in SUFFIXES and holds(entry.is_file):
+            yield os.path.join(folder, entry.name)
+    for entry in entries:
+        if holds(entry.is_dir):
+            yield from _below(os.path.join(folder, entry.name), seen)

@@ -3,14 +3,15 @@
 Conventions
 -----------
 Blocks are float32, mono, ``[n]``, full scale at ±1, at the file's own rate; channels are averaged. What libsndfile does
-not decode (mp4, mkv, webm, m4a …) goes through PyAV, of the extra ``video``: the first sound track, as it plays.
+not decode (mp4, mkv, webm, m4a …) goes through PyAV, of the extra ``video``: the first sound track, as it plays. Times
+count from where the film begins, as players show them, whatever its clock says there.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
@@ -18,7 +19,7 @@ import soundfile
 from cache.regular import open_regular
 from corpus.files import suffix_of
 from featurize.audio import QuarantineError, Recording, Samples, decode, explain, too_long
-from featurize.promise import UNKNOWN_FRAMES
+from featurize.promise import UNKNOWN_FRAMES, find_shortfall
 
 FILM_SUFFIXES = frozenset(
     {".3gp", ".aac", ".ac3", ".amr", ".ape", ".asf", ".avi", ".flv", ".m2ts", ".m4a", ".m4v", ".mka", ".mkv", ".mov"}
@@ -64,10 +65,8 @@ def open_stream(path: Path | str) -> Iterator[SoundStream]:
             open_regular(path) as file,
             soundfile.SoundFile(file.fileno(), closefd=False) as sound,
         ):
-            known = sound.frames < UNKNOWN_FRAMES
-            yield SoundStream(
-                sound.samplerate, sound.frames / sound.samplerate if known else 0.0, _sound_blocks(sound, Path(path))
-            )
+            seconds = sound.frames / sound.samplerate if sound.frames < UNKNOWN_FRAMES else 0.0
+            yield SoundStream(sound.samplerate, seconds, _sound_blocks(sound, file, Path(path)))
     except soundfile.LibsndfileError as error:
         raise QuarantineError(path, f"cannot be decoded: {explain(error)}") from error
     except OSError as error:
@@ -96,14 +95,14 @@ def read_recording(path: Path | str, *, max_clip_minutes: float) -> Recording:
     return Recording(np.concatenate(blocks), stream.sample_rate_hz)
 
 
-def _sound_blocks(sound: soundfile.SoundFile, path: Path) -> Iterator[Samples]:
+def _sound_blocks(sound: soundfile.SoundFile, file: BinaryIO, path: Path) -> Iterator[Samples]:
     n_frames = max(1, _BLOCK_SAMPLES // sound.channels)
     n_read = 0
     while len(block := sound.read(n_frames, dtype="float32", always_2d=True)):
         n_read += len(block)
         yield _checked(block[:, 0] if sound.channels == 1 else block.mean(axis=1), path)
-    if not n_read:
-        raise QuarantineError(path, "holds no samples")
+    if reason := find_shortfall(sound, file, n_frames=n_read):
+        raise QuarantineError(path, reason)
 
 
 def _checked(samples: Samples, path: Path) -> Samples:
@@ -138,9 +137,10 @@ def _film_blocks(container: Any, track: Any, path: Path) -> Iterator[Samples]:
     import av
 
     resampler = av.AudioResampler(format="fltp", layout=track.layout, rate=track.rate)
+    begin = max(container.start_time or 0, 0) / av.time_base  # recorded television begins at any hour
     n_given = 0
     for frame in container.decode(track):
-        start = round(frame.time * track.rate) if frame.time is not None else n_given
+        start = round((frame.time - begin) * track.rate) if frame.time is not None else n_given
         if start - n_given > track.rate // 50:  # less is the rounding of time stamps
             yield from _silence(start - n_given)
             n_given = start

@@ -3,7 +3,8 @@
 Conventions
 -----------
 A task is a few recordings: a worker decodes them, computes what a store lacks of their frames, asks the networks and
-gives back tags only. Results come in the order of the recordings. A recording that cannot be decoded is a result too.
+gives back tags only. Results come in the order of the recordings. A recording that cannot be decoded is a result too;
+silence has no tags.
 """
 
 import os
@@ -17,6 +18,7 @@ import numpy as np
 from cache.errors import InputError
 from featurize.audio import MAX_CLIP_MINUTES, QuarantineError
 from featurize.jobs import Backend, run_apart, run_past_deaths
+from infer.silence import is_silent
 from infer.soundtrack import read_recording
 from infer.stored import find_frames
 from infer.tagger import Frames, Tagger
@@ -105,8 +107,10 @@ def tag_task(task: TagTask) -> tuple[int, list[Tagged]]:
     frames: dict[int, Mapping[str, Frames]] = {}
     for number, path in enumerate(task.recordings):
         try:
-            frames[number], seconds = _frames(os.path.join(task.base, path), task, tagger)
+            found, seconds = _frames(os.path.join(task.base, path), task, tagger)
             rows[number] = Tagged(path, seconds)
+            if not all(is_silent(found[mode.name], mode) for mode in tagger.modes):
+                frames[number] = found
         except QuarantineError as error:
             rows[number] = Tagged(path, error.seconds, problem=error.reason)
     if frames:

@@ -3,7 +3,8 @@
 Conventions
 -----------
 A tag is a class and its probability at the run's temperature, the likeliest first. A recording whose likeliest class is
-below the least score is "unknown"; one that cannot be decoded has a problem and no tags.
+below the least score is "unknown", and so is silence, which has no tags; one that cannot be decoded has a problem and
+no tags.
 """
 
 import csv
@@ -49,9 +50,9 @@ def family_of(label: str) -> str:
 
 def first_label(tagged: Tagged, *, min_score: float) -> str:
     """Return the likeliest class, "unknown" where it is below the least score, nothing where there is a problem."""
-    if not tagged.tags:
+    if tagged.problem:
         return ""
-    label, score = tagged.tags[0]
+    label, score = tagged.tags[0] if tagged.tags else (UNKNOWN, 0.0)
     return label if score >= min_score else UNKNOWN
 
 
@@ -93,17 +94,23 @@ def to_csv_line(tagged: Tagged, *, min_score: float, n_tags: int) -> str:
     """Return a recording as a line of the CSV."""
     first = first_label(tagged, min_score=min_score)
     concept = ONTOLOGY.get(first)
-    score = f"{tagged.tags[0][1]:.4f}" if tagged.tags else ""
-    row = [_plain(shown_name(tagged.path)), f"{tagged.seconds:.3f}", first, score]
+    likeliest = f"{tagged.tags[0][1]:.4f}" if tagged.tags else ""
+    row = [_plain(shown_name(tagged.path)), f"{tagged.seconds:.3f}", _plain_label(first), likeliest]
     row += [concept.audioset_id, concept.family] if concept else ["", ""]
-    for number in range(1, n_tags):
-        row += [tagged.tags[number][0], f"{tagged.tags[number][1]:.4f}"] if number < len(tagged.tags) else ["", ""]
+    for label, score in tagged.tags[1:n_tags]:
+        row += [_plain_label(label), f"{score:.4f}"]
+    row += ["", ""] * (n_tags - max(1, len(tagged.tags[:n_tags])))
     return _csv_line([*row, tagged.problem])
 
 
 def _plain(path: str) -> str:
     """Keep a spreadsheet from taking a path for a formula: ``./`` before it names the same file."""
     return os.path.join(".", path) if path.startswith(_FORMULA_SIGNS) else path
+
+
+def _plain_label(label: str) -> str:
+    """Keep a spreadsheet from taking a class, which may come with a stranger's bundle, for a formula."""
+    return f"'{label}" if label.startswith(_FORMULA_SIGNS) else label
 
 
 def _csv_line(cells: Iterable[str]) -> str:

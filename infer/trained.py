@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from infer.bundle import check_bundle, is_bundle, load_bundle
+from infer.bundle import bundled_calibration, is_bundle, load_bundle
+from infer.bundle_contents import check_bundle
 from infer.calibration import Calibration
 from infer.runs import run_folds
 from infer.tagger import Tagger, calibrate_run, load_tagger
@@ -50,7 +51,8 @@ def fitted_calibration(trained: Trained) -> Calibration:
     """
     folder = Path(trained.folder)
     if is_bundle(folder):
-        return Calibration.from_dict(check_bundle(folder)["calibration"])
+        contents = check_bundle(folder)
+        return bundled_calibration(contents, trained.modes or contents["modes"])
     return calibrate_run(folder, list(run_folds(folder, trained.modes)))
 
 

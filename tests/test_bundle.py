@@ -11,7 +11,9 @@ from stores import CLASSES, HEAD, LONG, T, frames_of, save_fold
 
 from cache.errors import EarmarkError, InputError, IntegrityError, NotFoundError
 from infer import bundle as bundle_module
-from infer.bundle import check_bundle, is_bundle, load_bundle, write_bundle
+from infer.bundle import is_bundle, load_bundle, write_bundle
+from infer.bundle_contents import check_bundle
+from infer.calibration import Calibration
 from infer.onnx_network import OnnxNetwork, write_onnx
 from infer.tagger import load_tagger
 from train.convnet import ConvNet
@@ -124,6 +126,10 @@ def add_network(bundle: Path) -> None:
     edit("head/fold-7/model.json", lambda info: info.update(fold=7))(bundle)
 
 
+def remove_network(bundle: Path) -> None:
+    shutil.rmtree(bundle / "head" / "fold-1")
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -136,10 +142,31 @@ def add_network(bundle: Path) -> None:
         (lambda bundle: (bundle / "bundle.json").write_text("[]"), "bundle.json has format None"),
         (edit("bundle.json", lambda values: values.update(format=2)), "has format 2, this version reads 1"),
         (edit("bundle.json", lambda values: values.pop("files")), "lacks a proper files"),
-        (edit("bundle.json", lambda values: values["calibration"].update(temperature=0)), "a proper calibration"),
-        (edit("bundle.json", lambda values: values["calibration"].update(more=1)), "a proper calibration"),
+        (
+            edit("bundle.json", lambda values: values["calibrations"]["head"].update(temperature=0)),
+            "proper calibrations",
+        ),
+        (edit("bundle.json", lambda values: values["calibrations"]["head"].update(more=1)), "proper calibrations"),
         (edit("bundle.json", lambda values: values["files"].update({"../x": "0"})), r"\.\./x is missing from"),
-        (add_network, "networks that its bundle.json does not list"),
+        (edit("bundle.json", lambda values: values["calibrations"].update({"head": 1})), "proper calibrations"),
+        (edit("bundle.json", lambda values: values.update(modes={"head": 5})), "a proper modes"),
+        (edit("bundle.json", lambda values: values.update(modes={"head": [[0]]})), "a proper modes"),
+        (
+            edit("bundle.json", lambda values: values.update(modes={"head": [0, 1], "long": [0, 3]})),
+            "its long/fold-3",
+        ),
+        (edit("bundle.json", lambda values: values.update(classes=["a", 1])), "a proper classes"),
+        (edit("bundle.json", lambda values: values.update(classes=["a", "b", "c"])), "not those of its networks"),
+        (
+            edit("bundle.json", lambda values: values.update(files={})),
+            "without its head/fold-0/model.safetensors",
+        ),
+        (edit("bundle.json", lambda values: values["files"].update({"a\0b": "0"})), "is missing from"),
+        (edit("bundle.json", lambda values: values["files"].update({"x" * 5000: "0"})), "is missing from"),
+        (edit("bundle.json", lambda values: values["files"].update({"/dev/zero": "0"})), "is missing from"),
+        (lambda bundle: (bundle / "bundle.json").write_text("[" * 100_000), "bundle.json must be JSON"),
+        (add_network, r"has the folds \[0, 1, 7\] of head, its bundle.json lists \[0, 1\]"),
+        (remove_network, r"has the folds \[0\] of head, its bundle.json lists \[0, 1\]|is missing from"),
     ],
 )
 def test_what_was_changed_is_refused_with_the_reason(bundle: Path, change: Callable[[Path], None], words: str) -> None:
@@ -152,6 +179,28 @@ def test_a_graph_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(IntegrityError, match="no graph that onnxruntime can run"):
         OnnxNetwork(tmp_path / "model.onnx", {})
+
+
+def test_a_graph_of_another_network_is_refused(bundle: Path) -> None:
+    network = load_bundle(bundle)._run["head"][0].model
+    with pytest.raises(IntegrityError, match=r"takes and gives .*'frames', 32.*, not .*'frames', 40"):
+        OnnxNetwork(bundle / "head" / "fold-0" / "model.onnx", {**network.settings, "n_mels": 40})
+
+
+def test_each_choice_of_modes_has_its_temperature(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {("head",): Calibration(2.0, 30), ("long",): Calibration(3.0, 30), ("head", "long"): Calibration(4.0, 30)}
+    monkeypatch.setattr(bundle_module, "calibrate_run", lambda _, modes: found[tuple(modes)])
+    write_bundle(run, tmp_path / "b", with_onnx=False)
+    for modes, calibration in found.items():
+        assert load_bundle(tmp_path / "b", modes).calibration.temperature == calibration.temperature
+    assert load_bundle(tmp_path / "b").calibration.temperature == 4.0
+
+
+def test_a_link_to_a_bundle_stays(run: Path, bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(bundle)
+    write_bundle(run, tmp_path / "link", modes=["head"], with_onnx=False, force=True)
+    assert (tmp_path / "link").is_symlink()
+    assert check_bundle(bundle)["modes"] == {"head": [0, 1]}
 
 
 def test_what_is_no_bundle_says_so(tmp_path: Path, run: Path) -> None:

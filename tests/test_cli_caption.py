@@ -1,6 +1,7 @@
 """``cli caption``: options, output and exit status."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,18 @@ def test_writes_captions_that_a_parser_reads() -> None:
     assert cues
     starts = sorted({cue.start_in_seconds + cue.start_time.milliseconds / 1000 for cue in cues})
     assert starts == pytest.approx([2.0, 6.0], abs=0.1)
+
+
+def test_an_interrupted_run_goes_on() -> None:
+    shutil.copy("field.flac", "more.flac")
+    run("caption", "field.flac", *SURE)
+    before = Path("field.vtt").stat()
+    assert "field.vtt is there" in run("caption", "field.flac", "more.flac", *SURE, exit_code=1).stderr
+    result = run("caption", "field.flac", "more.flac", *SURE, "--resume")
+    assert "1 of 2 recordings captioned before; going on" in result.stderr
+    assert result.stdout.startswith("more.vtt: ")
+    assert Path("field.vtt").stat() == before
+    assert "give one of them" in run("caption", "field.flac", "--resume", "--force", exit_code=2).stderr
 
 
 def test_json_has_the_events_of_each_file() -> None:

@@ -115,7 +115,39 @@ def test_mistakes_are_answered_in_words() -> None:
     assert "there is no file or folder nowhere" in run("tag", "nowhere", exit_code=1).stderr
     assert "runs2 holds no trained run" in run("tag", "library", "--runs", "runs2", exit_code=1).stderr
     assert "has no trained fold of mode 'lh'" in run("tag", "library", "--mode", "lh", exit_code=1).stderr
-    assert "--out must name a file" in run("tag", "library", "--out", "library", exit_code=2).stderr
+    assert "library is a folder: name a file" in run("tag", "library", "--out", "library", exit_code=1).stderr
+    assert "name a .csv or .jsonl file" in run("tag", "library", "--out", "t.json", exit_code=2).stderr
+    assert "must be a finite number; got nan" in run("tag", "library", "--min-score", "nan", exit_code=2).stderr
+
+
+def test_a_file_that_is_there_is_replaced_by_force_only() -> None:
+    Path("t.csv").write_text("mine")
+    assert (
+        "t.csv is there: name another file, or give --force"
+        in run("tag", "library", "--out", "t.csv", exit_code=1).stderr
+    )
+    assert Path("t.csv").read_text() == "mine"
+    run("tag", "library", "--out", "t.csv", "--force")
+    assert Path("t.csv").read_text().startswith("path,")
+    for force in ([], ["--force"]):
+        assert "is no regular file" in run("tag", "library", "--out", "/dev/null", *force, exit_code=1).stderr
+
+
+def test_a_recording_is_never_replaced_by_its_tags() -> None:
+    recording = sorted(Path("library").rglob("*.wav"))[0]
+    before = recording.read_bytes()
+    Path("link.csv").symlink_to(recording)
+    for out in (str(recording), "link.csv"):
+        assert "is one of the recordings" in run("tag", "library", "--out", out, "--force", exit_code=2).stderr
+    assert recording.read_bytes() == before
+
+
+def test_a_link_stays_and_what_it_leads_to_is_written() -> None:
+    Path("old.csv").write_text("old")
+    Path("link.csv").symlink_to("old.csv")
+    run("tag", "library", "--out", "link.csv", "--force")
+    assert Path("link.csv").is_symlink()
+    assert Path("old.csv").read_text().startswith("path,")
 
 
 class TestBundle:

@@ -117,10 +117,21 @@ def test_a_sound_that_never_ends_is_heard_piece_by_piece(monkeypatch: pytest.Mon
     assert found[0].seconds > 30
 
 
-@pytest.mark.parametrize("seconds", [0.01, 0.5, 10.0])
-def test_silence_and_noise_have_no_events(seconds: float) -> None:
+@pytest.mark.parametrize("seconds", [0.01, 0.5, 10.0, 20.0])
+def test_silence_has_no_events(seconds: float) -> None:
     assert heard(np.zeros(round(seconds * RATE_HZ), np.float32)) == []
+    assert heard(noise(round(seconds * RATE_HZ), level=1e-5)) == []
+
+
+@pytest.mark.parametrize("seconds", [20.0, 70.0])
+def test_steady_noise_is_background(seconds: float) -> None:
     assert heard(noise(round(seconds * RATE_HZ), level=0.1)) == []
+
+
+def test_a_short_recording_that_its_sound_fills_is_heard_whole() -> None:
+    samples = np.sin(2 * np.pi * 440 * np.arange(12 * RATE_HZ) / RATE_HZ).astype(np.float32)
+    [event] = heard(samples)
+    assert (event.onset, event.offset) == pytest.approx((0.0, 12.0), abs=0.05)
 
 
 def test_an_event_at_the_end_ends_with_the_recording() -> None:

@@ -145,7 +145,10 @@ def test_tables_for_classes_that_there_are(tmp_path: Path) -> None:
         ('[style]\nsound = "{}\\n"', r"\[style\] sound must be one line"),
         ("[style]\nsound = 1", r"\[style\] sound must be one line .*; got 1$"),
         ('[style]\ncapitals = "yes"', r"\[style\] capitals must be true or false; got 'yes'$"),
-        ("[style]\nabrupt_seconds = -1", r"\[style\] abrupt_seconds must be a number of seconds, 0 or more; got -1$"),
+        (
+            "[style]\nabrupt_seconds = -1",
+            r"\[style\] abrupt_seconds must be a number of seconds, from 0 to 3600; got -1$",
+        ),
         ("[style]\nshown_seconds = nan", r"\[style\] shown_seconds must .*; got nan$"),
         ("[style]\nshown_seconds = inf", r"\[style\] shown_seconds must .*; got inf$"),
         ("[style]\nshown_seconds = true", r"\[style\] shown_seconds must .*; got True$"),

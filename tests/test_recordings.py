@@ -1,4 +1,7 @@
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,3 +47,26 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         find_recordings([tmp_path / "nowhere"])
     with pytest.raises(NotFoundError, match="holds no recording"):
         find_recordings([tmp_path])
+
+
+def test_two_names_that_look_the_same_are_two_recordings(tmp_path: Path) -> None:
+    for name in (b"x\\xff.wav", b"x\xff.wav"):
+        (tmp_path / name.decode("utf-8", "surrogateescape")).write_bytes(name)
+    found = find_recordings([tmp_path])
+    assert sorted(Path(path).read_bytes() for path in found) == [b"x\\xff.wav", b"x\xff.wav"]
+
+
+def test_a_folder_that_cannot_be_listed_does_not_hide_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "a/one.wav", "locked/two.wav", "z/three.wav")
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:
+        if path.endswith("locked"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = [os.path.relpath(path, tmp_path) for path in find_recordings([tmp_path])]
+    assert found == ["a/one.wav", "locked", "z/three.wav"]

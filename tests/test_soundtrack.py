@@ -41,6 +41,26 @@ def test_a_track_that_begins_later_than_the_picture_keeps_its_times(tmp_path: Pa
     assert onset_seconds(recording.samples, RATE_HZ) == pytest.approx(4.0, abs=0.005)
 
 
+@pytest.mark.parametrize("name", ["film.ts", "film.mkv"])
+def test_times_count_from_where_the_film_begins(tmp_path: Path, name: str) -> None:
+    path = write_film(tmp_path / name, beep_at(1.0), first=RATE_HZ, clock_seconds=600.0)
+    recording = read_recording(path, max_clip_minutes=1)
+    assert onset_seconds(recording.samples, RATE_HZ) == pytest.approx(2.0, abs=0.06)
+    assert recording.seconds == pytest.approx(3.0, abs=0.1)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".aiff"])
+def test_a_stream_that_is_cut_short_says_so(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"cut{suffix}"
+    soundfile.write(path, sine(3 * RATE_HZ, 1_000), RATE_HZ)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(QuarantineError) as whole:
+        decode(path)
+    with pytest.raises(QuarantineError) as in_blocks, open_stream(path) as stream:
+        list(stream.blocks)
+    assert str(in_blocks.value) == str(whole.value)
+
+
 def test_channels_are_averaged(tmp_path: Path) -> None:
     beep = beep_at(0.2)
     path = write_film(tmp_path / "stereo.mkv", np.stack([beep, np.zeros_like(beep)], axis=1), layout="stereo")

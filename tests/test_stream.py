@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sounds import noise
 
+from cache.errors import InputError
 from featurize.audio import Recording, resample
 from featurize.logmel import mel_power
 from featurize.modes import MODES
@@ -47,3 +48,8 @@ def test_what_is_kept_does_not_grow() -> None:
     for _ in range(50):
         stream.push(noise(10_000))
     assert len(stream._samples) < 10_000
+
+
+def test_samples_that_overflow_are_refused() -> None:
+    with pytest.raises(InputError, match="overflows when resampled to 26000 Hz: its samples are too large"):
+        FrameStream(MODES["x"], 44_100).push(np.full(44_100, 3.4e38, np.float32))

@@ -157,3 +157,12 @@ def test_relative_paths_begin_at_the_base(
     [row] = tag(["0.wav"], asked(run, base=str(tmp_path)))
     assert (row.path, row.problem) == ("0.wav", "")
     assert row.tags == tag(recordings[:1], asked(run))[0].tags
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-5])
+def test_silence_has_no_tags(run: Path, tmp_path: Path, level: float) -> None:
+    write_sound(tmp_path / "silence.wav", level * sine(40_000, 500) / 0.5)
+    [row] = tag([str(tmp_path / "silence.wav")], asked(run))
+    assert (row.tags, row.problem) == ((), "")
+    write_sound(tmp_path / "faint.wav", 1e-3 * sine(40_000, 500) / 0.5)
+    assert len(tag([str(tmp_path / "faint.wav")], asked(run))[0].tags) == 3

@@ -47,6 +47,18 @@ def test_a_broken_recording_has_its_problem_and_no_tags() -> None:
     }
 
 
+def test_silence_is_unknown() -> None:
+    silent = Tagged("a.wav", 1.0)
+    assert first_label(silent, min_score=0.0) == "unknown"
+    assert to_csv_line(silent, min_score=0.2, n_tags=2) == "a.wav,1.000,unknown,,,,,,\n"
+    assert to_record(silent, min_score=0.2) == {"path": "a.wav", "seconds": 1.0, "label": "unknown", "tags": []}
+
+
+def test_a_class_is_no_formula() -> None:
+    line = to_csv_line(Tagged("a.wav", 1.0, (("=1+1", 0.9), ("@x", 0.1))), min_score=0.2, n_tags=2)
+    assert line == "a.wav,1.000,'=1+1,0.9000,,,'@x,0.1000,\n"
+
+
 def test_fewer_classes_than_tags_leave_cells_empty() -> None:
     [row] = rows(DOG, n_tags=5)
     assert (row["label_5"], row["score_5"]) == ("", "")

@@ -102,7 +102,7 @@ def read_info(folder: Path) -> dict[str, Any] | None:
         info = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         message = f"{path} must be JSON ({error}); train this fold anew with --force"
         raise IntegrityError(message) from error
     version = info.get("format") if isinstance(info, dict) else None
@@ -156,6 +156,9 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 def _check_classes(info: Mapping[str, Any]) -> None:
     n_classes = info["model"]["n_classes"]
+    if not all(isinstance(label, str) for label in info["classes"]):
+        message = f"a class must be a text; got {info['classes']}"
+        raise ValueError(message)
     if not len(set(info["classes"])) == len(info["classes"]) == len(info["prior"]) == n_classes:
         message = f"{len(info['classes'])} classes and {len(info['prior'])} prior shares for {n_classes} scores"
         raise ValueError(message)
