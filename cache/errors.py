@@ -39,3 +39,7 @@ class NoSpaceError(EarmarkError, OSError):
     """The disk has not enough space for what is to be written."""
 
     exit_code = 6
+
+
+class DownloadError(EarmarkError, ConnectionError):
+    """A file cannot be had from where it was asked for."""
