@@ -34,13 +34,11 @@ def scored_clips() -> dict[str, bytes]:
 
 
 def zipped(members: Mapping[str, bytes], *, method: int = zipfile.ZIP_DEFLATED, folders: tuple[str, ...] = ()) -> bytes:
-    """A ZIP archive of the members, and of entries for folders."""
+    """A ZIP archive of the members, and of entries for folders: the same bytes at any time."""
     content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", method) as archive:
-        for folder in folders:
-            archive.writestr(f"{folder}/", b"")
-        for name, data in members.items():
-            archive.writestr(name, data)
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, data in {**{f"{folder}/": b"" for folder in folders}, **members}.items():
+            archive.writestr(zipfile.ZipInfo(name), data, method)
     return content.getvalue()
 
 

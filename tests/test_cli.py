@@ -87,6 +87,7 @@ class TestEveryCommand:
         assert {" ".join(path) for path, _ in leaf_commands()} == {
             "demo",
             "corpus synth",
+            "corpus fetch",
             "corpus info",
             "corpus issues",
             "featurize",
