@@ -793,9 +793,10 @@ def _fetch_result(corpus: Path, table: "pd.DataFrame", fetched: "Sequence[Fetche
 def _fetch_text(result: dict[str, Any]) -> str:
     lines = []
     for row in result["archives"]:
-        came = f" {human_bytes(row['downloaded_bytes'])}," if row["action"] == "downloaded" else ""
-        size = f"{row['files']:,} files, {human_bytes(row['unpacked_bytes'])}"
-        lines.append(f"{row['name']}: {row['action']}{came} {size}" if row["files"] else f"{row['name']}: kept")
+        came = f"downloaded {human_bytes(row['downloaded_bytes'])}, " if row["action"] == "downloaded" else ""
+        verb = "kept" if row["action"] == "kept" else "unpacked"
+        what = f" {row['files']:,} files, {human_bytes(row['unpacked_bytes'])}" if row["files"] else ""
+        lines.append(f"{row['name']}: {came}{verb}{what}")
     clips = result["clips"]
     counts = f"{clips['train']:,} training clips and {clips['test']:,} test clips"
     lines.append(f"{result['corpus']}: {counts}; {human_seconds(result['seconds'])}")

@@ -19,7 +19,7 @@ from cache.space import NO_SPACE_ERRNOS
 from corpus.archives import Archive
 from corpus.download import Download, Patience
 from corpus.rows import named
-from corpus.stamps import Stamp, put_in_place, write_stamp
+from corpus.stamps import Stamp, files_there, put_in_place, read_stamp, write_stamp
 from corpus.unzip import Unpacked, announced_sizes, directory_checksum, unpack
 
 Progress = Callable[[str, int, int], object]
@@ -118,16 +118,21 @@ class Crew:
             An archive at hand cannot be read, or breaks a rule.
         """
         path = self._at_hand.get(archive)
-        if path is None:
-            return max(0, archive.about_bytes - self._have(archive)) + archive.unpacked_bytes
         if archive.unpacked_bytes:
-            return archive.unpacked_bytes
+            packed = max(0, archive.about_bytes - self._have(archive)) if path is None else 0
+            return packed + archive.unpacked_bytes - self._bytes_there(archive)
+        if path is None:
+            return 0
         if path.suffix == ".csv":
             return path.stat().st_size
         inner = {member.name for member in archive.inner}
         sizes = announced_sizes(path, place=lambda name: name if name in inner else archive.place(name))
         nested = sum(size for name, size in sizes.items() if name in inner)
         return sum(sizes.values()) + round(_INNER_GROWTH * nested)
+
+    def _bytes_there(self, archive: Archive) -> int:
+        stamp = read_stamp(self._root, archive)
+        return sum(stamp.sizes[name] for name in files_there(self._root, stamp)) if stamp else 0
 
     def run(
         self, todo: Sequence[Archive], *, jobs: int, progress: Progress | None, say: Say | None
@@ -163,7 +168,8 @@ class Crew:
         finally:
             self._stop.set()
             for thread in threads:
-                thread.join(_GOODBYE_SECONDS / len(threads))
+                if thread.is_alive():  # an interrupt may come before all are started
+                    thread.join(_GOODBYE_SECONDS / len(threads))
         if self._errors:
             raise self._errors[0]
         return self._fetched
@@ -318,27 +324,29 @@ class Crew:
     def _unpack(self, archive: Archive, path: Path) -> Stamp:
         """Unpack an archive, or copy a table, and give what came of it its place."""
         staging = self._work / f"{archive.name}.unpacking"
+        staging.mkdir()
+        checksum, stamp = archive.md5 or checksum_of(path), read_stamp(self._root, archive)
+        there = files_there(self._root, stamp) if stamp and stamp.checksum == checksum else frozenset()
+        unpacked = Unpacked(there=there)
         try:
-            unpacked = self._unpack_all(archive, path, staging)
+            self._unpack_all(archive, path, staging, unpacked)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
         if unpacked.left_out:
             self._remarks.put(f"{archive.name}: left out, as no part of the corpus: {named(unpacked.left_out)}")
-        stamp = Stamp(archive.md5 or checksum_of(path), unpacked.sizes)
+        stamp = Stamp(checksum, unpacked.sizes)
         write_stamp(self._root, archive, stamp)
         os.sync()  # once for all: ten thousand files one by one take a disk minutes
         for name in put_in_place(staging, self._root):
             self._remarks.put(f"{name} had another size: it is {name}.old now")
         return stamp
 
-    def _unpack_all(self, archive: Archive, path: Path, staging: Path) -> Unpacked:
-        unpacked = Unpacked()
+    def _unpack_all(self, archive: Archive, path: Path, staging: Path, unpacked: Unpacked) -> None:
         if path.suffix == ".csv":
-            staging.mkdir()
             shutil.copyfile(path, staging / archive.name)
             unpacked.sizes[archive.name] = path.stat().st_size
-            return unpacked
+            return
         inner = {member.name: member for member in archive.inner}
         unpack(
             path,
@@ -353,4 +361,3 @@ class Crew:
                 report = self._reporter(f"unpack {member.short_name}")
                 unpack(staging / name, staging, unpacked, place=member.place, progress=report)
                 (staging / name).unlink()
-        return unpacked

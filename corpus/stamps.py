@@ -10,7 +10,6 @@ import fcntl
 import json
 import os
 import shutil
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -57,11 +56,18 @@ def write_stamp(root: Path, archive: Archive, stamp: Stamp) -> None:
 
 def is_whole(root: Path, stamp: Stamp) -> bool:
     """Tell whether all files of a stamp are there, each at its size; their bytes are not read."""
-    names: dict[str, dict[str, int]] = defaultdict(dict)
-    for name, size in stamp.sizes.items():
-        folder, _, file = name.rpartition("/")
-        names[folder][file] = size
-    return bool(names) and all(sizes.items() <= _file_sizes(root / folder).items() for folder, sizes in names.items())
+    return bool(stamp.sizes) and len(files_there(root, stamp)) == len(stamp.sizes)
+
+
+def files_there(root: Path, stamp: Stamp) -> frozenset[str]:
+    """Give the files of a stamp that are there at their size."""
+    folders = {name.rpartition("/")[0] for name in stamp.sizes}
+    found = {
+        f"{folder}/{name}" if folder else name: size
+        for folder in folders
+        for name, size in _file_sizes(root / folder).items()
+    }
+    return frozenset(name for name, size in stamp.sizes.items() if found.get(name) == size)
 
 
 def is_there_unstamped(root: Path, archive: Archive) -> bool:
@@ -101,16 +107,16 @@ def put_in_place(staging: Path, root: Path) -> list[str]:
     list of str
         Files that were there with another size: they have ``.old`` after their names now.
     """
-    replaced = []
+    renamed = []
     for entry in sorted(staging.iterdir()):
-        target = root / entry.name
-        if entry.is_dir() and target.is_dir():
-            replaced += [file.name for file in entry.iterdir() if _put(file, target / file.name)]
+        if entry.is_dir() and (root / entry.name).is_dir():
+            names = [f"{entry.name}/{file.name}" for file in entry.iterdir()]
+            renamed += [name for name in names if _put(staging / name, root / name)]
             entry.rmdir()
-        elif _put(entry, target):
-            replaced.append(entry.name)
+        elif _put(entry, root / entry.name):
+            renamed.append(entry.name)
     staging.rmdir()
-    return replaced
+    return renamed
 
 
 def _put(source: Path, target: Path) -> bool:

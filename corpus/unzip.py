@@ -48,10 +48,13 @@ class Unpacked:
         Path in the folder → bytes.
     left_out : list of str
         Members for which there was no place.
+    there : frozenset of str
+        Paths that need no unpacking: they are judged and listed, not written.
     """
 
     sizes: dict[str, int] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
+    there: frozenset[str] = frozenset()
 
 
 def unpack(
@@ -66,7 +69,7 @@ def unpack(
     folder : Path
         Made where it is not there.
     unpacked : Unpacked
-        Filled; what it lists already counts as there.
+        Filled; what it lists from other archives may not come again.
     place : callable
         Member's path → path in the folder, or None to leave it out.
     max_bytes : int
@@ -86,14 +89,16 @@ def unpack(
         total = sum(info.file_size for info, _ in members)
         if max_bytes and total > max_bytes:
             _refuse(path, f"announces {total:,} bytes, and may unpack to at most {max_bytes:,}")
+        missing = [(info, target) for info, target in members if target not in unpacked.there]
+        total = sum(info.file_size for info, _ in missing)
         require_space(folder, total)
         done = 0
-        for info, target in members:
+        for info, target in missing:
             for n_bytes in _write(path, archive, info, folder / target):
                 done += n_bytes
                 if progress:
                     progress(done, total)
-            unpacked.sizes[target] = info.file_size
+        unpacked.sizes |= {target: info.file_size for info, target in members}
 
 
 def directory_checksum(path: Path) -> str:

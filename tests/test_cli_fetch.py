@@ -45,7 +45,7 @@ def downloads(tmp_path):
 
 def test_a_mirror_is_downloaded_and_the_next_step_is_said(server):
     lines = run("corpus", "fetch", "--url", server.url).stdout.splitlines()
-    assert lines[0].startswith(f"{TRAIN}: downloaded 76.6 kB, 3 files, 79.5 kB")
+    assert lines[0].startswith(f"{TRAIN}: downloaded 76.6 kB, unpacked 3 files, 79.5 kB")
     assert lines[-2].startswith("data: 3 training clips and 2 test clips; ")
     assert lines[-1] == "next: cli featurize data --mode all"
 
@@ -141,7 +141,7 @@ def test_ctrl_c_ends_with_130_at_once_and_leaves_what_can_be_resumed(server, tmp
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=10)  # the server would be waited for 30 s
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert err == "Interrupted; what was finished is kept.\n"
     assert json.loads(out)["exit_code"] == 130
     run("corpus", "fetch", "--url", server.url)

@@ -122,10 +122,13 @@ class TestDownloaded:
         (root / f"{Z}audio_train" / TRAIN_ROWS[0][0]).unlink()
         kept = root / f"{Z}audio_train" / "my notes.txt"
         kept.write_text("mine")
+        others = [root / name for name in CONTENTS if TRAIN_ROWS[0][0] not in name]
+        before = [path.stat().st_ino for path in others]
         server.asked.clear()
         assert [item.action for item in fetch()] == ["downloaded", "kept", "kept", "kept"]
         assert [name for name, _ in server.asked] == [TRAIN]
         assert contents(root) == CONTENTS | {f"{Z}audio_train/my notes.txt": b"mine"}
+        assert [path.stat().st_ino for path in others] == before  # those that were there are left alone
 
     def test_what_was_edited_is_kept_beside_what_comes_back(self, fetch, root):
         fetch()
@@ -134,7 +137,7 @@ class TestDownloaded:
         fetch()
         name = f"{Z}meta/train_post_competition.csv"
         assert contents(root) == CONTENTS | {f"{name}.old": b"mine"}
-        assert fetch.said == ["train_post_competition.csv had another size: it is train_post_competition.csv.old now"]
+        assert fetch.said == [f"{name} had another size: it is {name}.old now"]
 
     def test_archives_are_kept_where_asked(self, fetch, root, server):
         fetch(keep_archives=True)
@@ -412,8 +415,8 @@ class TestKilled:
         before = """
             import corpus.crew
             real = corpus.crew.put_in_place
-            def dying(*args):
-                real(*args)
+            def dying(*args, **settings):
+                real(*args, **settings)
                 os.kill(os.getpid(), signal.SIGKILL)
             corpus.crew.put_in_place = dying
         """
@@ -535,7 +538,7 @@ class TestAtHand:
     def test_a_new_archive_of_kaggle_is_unpacked_anew(self, take, root):
         files = self.forms()["zips"]
         take(files)
-        changed = kaggle_tables()["train.csv"].replace(b"Hi-hat", b"Cowbell")
+        changed = kaggle_tables()["train.csv"].replace(b"Hi-hat", b"Squeak")  # of the same size
         report = take({"train.csv.zip": zipped({"train.csv": changed})})
         assert [item.name for item in report if item.action == "unpacked"] == ["train.csv.zip"]
         assert (root / "train.csv").read_bytes() == changed
