@@ -99,8 +99,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         for start in range(0, len(rest[: fault.send]), 1000):
             block = rest[: fault.send][start : start + 1000]
+            self.server.sent[name] += len(block)  # before the client can have seen it
             self.wfile.write(block)
-            self.server.sent[name] += len(block)
             if fault.pause_seconds:
                 time.sleep(fault.pause_seconds)
         self.wfile.flush()
