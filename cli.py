@@ -773,7 +773,7 @@ def corpus_fetch(
         )
     table = read_corpus(corpus)
     result = _fetch_result(corpus, table, fetched) | {"seconds": round(time.monotonic() - start, 2)}
-    if from_folder is not None and table.attrs["layout"] == "kaggle":
+    if table.attrs["layout"] == "kaggle" and any(item.action != "kept" for item in fetched):
         say("checked by sizes, CRC-32 and the tables' rows: of Kaggle's files no MD5 is published")
     show(result, _fetch_text(result), as_json=as_json)
 
@@ -791,14 +791,16 @@ def _fetch_result(corpus: Path, table: "pd.DataFrame", fetched: "Sequence[Fetche
 
 
 def _fetch_text(result: dict[str, Any]) -> str:
+    from corpus.rows import counted
+
     lines = []
     for row in result["archives"]:
         came = f"downloaded {human_bytes(row['downloaded_bytes'])}, " if row["action"] == "downloaded" else ""
         verb = "kept" if row["action"] == "kept" else "unpacked"
-        what = f" {row['files']:,} files, {human_bytes(row['unpacked_bytes'])}" if row["files"] else ""
+        what = f" {counted(row['files'], 'file')}, {human_bytes(row['unpacked_bytes'])}" if row["files"] else ""
         lines.append(f"{row['name']}: {came}{verb}{what}")
     clips = result["clips"]
-    counts = f"{clips['train']:,} training clips and {clips['test']:,} test clips"
+    counts = f"{counted(clips['train'], 'training clip')} and {counted(clips['test'], 'test clip')}"
     lines.append(f"{result['corpus']}: {counts}; {human_seconds(result['seconds'])}")
     return "\n".join([*lines, f"next: cli featurize {result['corpus']} --mode all"])
 

@@ -76,6 +76,8 @@ def test_kaggles_files_say_how_they_were_checked(downloads):
     result = run("corpus", "fetch", "data", "--from", downloads)
     assert "data: 3 training clips and 5 test clips; " in result.stdout
     assert "checked by sizes, CRC-32 and the tables' rows: of Kaggle's files no MD5 is published" in result.stderr
+    assert "train.csv: unpacked 1 file, 100 B" in result.stdout
+    assert run("corpus", "fetch", "data", "--from", downloads).stderr == ""
     assert run_json("corpus", "info", "data")["clips"]["total"] == 8
 
 
