@@ -38,9 +38,11 @@ if TYPE_CHECKING:
     from infer.clips import StoredClip
     from infer.oof import OutOfFold
     from infer.phrases import Phrases
+    from infer.report import Report
     from infer.tagging import TagTask
     from infer.tags import Tagged
     from infer.trained import Trained
+    from train.checkpoint import Checkpoint
     from train.job import FoldJob
     from train.plan import RunRequest
 
@@ -489,7 +491,7 @@ class Bars:
 def _open_bar(stage: str, total: int) -> Any:
     from tqdm import tqdm
 
-    unit = {"train": " epochs", "predict": " models"}.get(stage, " clips")
+    unit = {"train": " epochs", "predict": " models", "pictures": " pictures"}.get(stage, " clips")
     # The mean since the start: shards end in bursts.
     form = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{rate_noinv_fmt}{postfix}, {remaining} left]"
     return tqdm(total=total, desc=stage, unit=unit, delay=1.0, dynamic_ncols=True, smoothing=0, bar_format=form)
@@ -565,6 +567,7 @@ def cli() -> None:
       cli train data                five folds of each view
       cli predict data              submission.csv
       cli evaluate submission.csv data
+      cli report data               one HTML file to look at and listen to
     """
 
 
@@ -1924,6 +1927,195 @@ def _evaluate_text(result: dict[str, Any]) -> str:
     lines = ["AP@3 a class:", *lines, ""]
     lines += [row(name, part) for name, part in result["by_usage"].items()]
     return "\n".join([*lines, f"{row('all', result)}   accuracy {result['accuracy']:.3f}"])
+
+
+@cli.command()
+@corpus_argument
+@mode_name_option
+@store_option
+@runs_options
+@option("--out", type=click.Path(path_type=Path), default="report.html", show_default=True, help="HTML file to write.")
+@option(
+    "--pictures",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Also write the pictures as PNG files into this folder.",
+)
+@option(
+    "--pictured",
+    type=click.IntRange(min=0),
+    default=600,
+    show_default=True,
+    help="Clips that get spectrograms and a player.",
+)
+@option(
+    "--sound-mb",
+    type=click.FloatRange(min=0),
+    callback=_finite,
+    default=25,
+    show_default=True,
+    help="Megabytes of sound in the file; what is beyond is linked.",
+)
+@option("--test/--no-test", "with_test", default=True, show_default=True, help="Predict the test clips, too.")
+@device_option
+@parallel_options
+@strict_option
+@common
+def report(corpus: Path, modes: tuple[str, ...], strict: bool, as_json: bool, **settings: Any) -> None:
+    """Write one HTML file to look at and listen to: scores, training, classes, confusions, and clips to review.
+
+    It needs no network and no other file, but links to sounds that are too large to stand in it. Test clips are
+    predicted by all networks of the run; what the store lacks is computed first. Verdicts that are made in the page
+    are downloaded as a CSV for cli train --relabel.
+
+    \b
+    Example:
+      cli report data
+      cli report data --run best --out best.html --pictures pictures
+      cli train data --relabel verdicts.csv --run reviewed
+    """
+    from cache.outfile import check_out
+    from corpus.files import shown_name
+    from corpus.tables import read_corpus
+    from infer.players import Players
+    from infer.report_page import Media, write_page
+    from infer.runs import find_run
+    from infer.thumbnails import FOLDER, Thumbnails
+
+    # Without a place to keep its caches matplotlib warns of the time it loses, which nobody here can use.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    start = time.monotonic()
+    out, pictures = settings["out"], settings["pictures"]
+    check_out(out, force=True)
+    run = find_run(settings["runs"], settings["run_name"])
+    clips = read_corpus(corpus)
+    with progress_bars() as bars:
+        found, readers, quarantined = _report(clips, run, shown_name(corpus.resolve().name), modes, bars, settings)
+        thumbnails = Thumbnails(settings["runs"] / FOLDER)
+        players = Players(out.absolute().parent, int(settings["sound_mb"] * 1e6))
+        written = write_page(found, Media(readers, thumbnails, players), out, progress=bars)
+        drawn = _report_pictures(found, readers, pictures, bars) if pictures else []
+    seconds = round(time.monotonic() - start, 2)
+    result = {
+        "out": str(out),
+        "run": run.name,
+        "clips": len(clips),
+        **written,
+        "scores": found.scores,
+        "lists": {name: len(rows) for name, rows in found.lists.items()},
+        "pictures": {"folder": str(pictures), "files": len(drawn)} if pictures else None,
+        "quarantined": _list_quarantined(quarantined),
+        "seconds": seconds,
+    }
+    show(result, _report_text(result), as_json=as_json)
+    _finish_strict(strict, quarantined)
+
+
+def _report(
+    clips: "pd.DataFrame", run: Path, name: str, modes: Sequence[str], bars: Bars, settings: dict[str, Any]
+) -> "tuple[Report, dict[str, StoreReader], list[tuple[str, str]]]":
+    """Put the report together: read the run, compute what the store lacks, predict the test clips."""
+    from cache.errors import CorpusError
+    from infer.report import Measured, make_report, read_views
+    from infer.runs import load_run, stored_mode
+    from train.issues import judge_labels, list_issues
+
+    training, test = (clips[clips["split"] == split] for split in ("train", "test"))
+    networks = load_run(run, modes)
+    views = read_views(run, list(networks))
+    joined = list(views.values())[-1]
+    if not clips["fname"].isin(joined.probabilities["fname"]).any():
+        message = "the run has predictions for no clip of this corpus; is it the right CORPUS, or another --run?"
+        raise CorpusError(message)
+    issues = list_issues(judge_labels(training, joined.probabilities), include_verified=True)
+    _say_unpredicted(training, joined)
+    seconds: dict[str, float] = {}
+    with _timed("read features", seconds):
+        wanted = clips if settings["with_test"] else training
+        stored, quarantined = _stored(wanted, [stored_mode(each[0]) for each in networks.values()], bars, settings)
+    readers = {mode: reader for mode, (_, reader) in stored.items()}
+    predicted: dict[str, pd.DataFrame] = {}
+    if settings["with_test"] and len(test):
+        with _timed("predict", seconds):
+            predicted = _predict_views(test["fname"].tolist(), readers, networks, list(views), bars, settings)
+    made = make_report(
+        clips,
+        run,
+        views,
+        predicted,
+        corpus=name,
+        modes=list(networks),
+        issues=issues["fname"].tolist(),
+        quarantined=quarantined,
+        measured=Measured(seconds, _report_remarks(clips, joined, bool(predicted))),
+        most_pictured=settings["pictured"],
+    )
+    return made, readers, quarantined
+
+
+def _predict_views(
+    names: list[str],
+    readers: "dict[str, StoreReader]",
+    networks: "Mapping[str, Sequence[Checkpoint]]",
+    views: Sequence[str],
+    bars: Bars,
+    settings: dict[str, Any],
+) -> "dict[str, pd.DataFrame]":
+    """Predict clips in each view; the last one joins all modes, as cli predict does."""
+    import torch
+
+    from featurize.jobs import count_jobs
+    from infer.predict import join_predictions, predict_modes
+    from train.device import pick_engine
+
+    torch.set_num_threads(count_jobs(settings["jobs"]))
+    by_mode = predict_modes(names, readers, networks, pick_engine(settings["device"]), progress=bars)
+    info = next(iter(networks.values()))[0].info
+    tables = {mode: join_predictions(names, [by_mode[mode]] if mode in by_mode else [], info) for mode in networks}
+    return tables if len(networks) == 1 else tables | {views[-1]: join_predictions(names, by_mode.values(), info)}
+
+
+def _report_remarks(clips: "pd.DataFrame", predicted: "OutOfFold", tested: bool) -> tuple[str, ...]:
+    from corpus.rows import counted
+
+    gaps = [f"fold {fold} of {mode}" for mode, folds in predicted.missing.items() for fold in folds]
+    remarks = [f"Not trained: {', '.join(gaps)}; their clips have no prediction."] if gaps else []
+    test = clips[clips["split"] == "test"]
+    if len(test) and not tested:
+        remarks.append(f"{counted(len(test), 'test clip')} not predicted, as asked.")
+    elif len(test) and test["label"].isna().all():
+        remarks.append("The corpus has no labels for its test clips: they are predicted, but not scored.")
+    return tuple(remarks)
+
+
+def _report_pictures(found: "Report", readers: "dict[str, StoreReader]", folder: Path, bars: Bars) -> list[Path]:
+    from infer.plots import write_pictures
+
+    return write_pictures(found, readers, folder, progress=bars)
+
+
+def _report_text(result: dict[str, Any]) -> str:
+    from corpus.rows import counted
+
+    def row(name: str, part: dict[str, Any]) -> str:
+        error = f" ± {part['se']:.3f}" if part["se"] is not None else ""
+        return f"{name:<24} mAP@3 {part['map3']:.3f}{error}   {counted(part['clips'], 'clip')}"
+
+    lines = []
+    for scores in result["scores"]:
+        lines.append(row(f"{scores['view']}, out of fold", scores["out_of_fold"]))
+        if scores["test"]:
+            lines.append(row(f"{scores['view']}, test", scores["test"]["all"]))
+    lists = result["lists"]
+    lines.append(f"to review: {lists['issues']} likely label errors, {lists['worst']} mistakes")
+    drawn = result["pictures"]
+    if drawn:
+        lines.append(f"{drawn['folder']}: {counted(drawn['files'], 'picture')}")
+    sounds = f"{result['embedded']} sounds in it, {result['linked']} linked"
+    size = f"{human_bytes(result['bytes'])}, {human_seconds(result['seconds'])}"
+    clips = counted(result["clips"], "clip")
+    lines.append(f"{result['out']}: {clips}, {result['pictured']} with pictures, {sounds}; {size}")
+    lines.append(f"next: open {result['out']} in a browser")
+    return "\n".join(lines)
 
 
 @cli.command("evaluate-events")

@@ -8,6 +8,7 @@ or, where they name training clips (``oof.csv``), on the verified ones of these.
 """
 
 import math
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,29 @@ def evaluate(predictions: Path, clips: pd.DataFrame) -> dict[str, Any]:
     CorpusError
         If the corpus has no labels to score with.
     """
-    ranked = read_ranked(predictions)
-    truth = _scored_clips(ranked, clips)
+    return score(read_ranked(predictions), clips, source=str(predictions))
+
+
+def score(ranked: Mapping[str, list[str]], clips: pd.DataFrame, *, source: str) -> dict[str, Any]:
+    """Score ranked labels.
+
+    Parameters
+    ----------
+    ranked : mapping of {str: list of str}
+        Clip → labels, best first.
+    clips : DataFrame
+        The clip table.
+    source : str
+        What the predictions are called in messages.
+
+    Returns
+    -------
+    dict
+        As from `evaluate`, which tells what is raised, too.
+    """
+    truth = scored_clips(ranked, clips)
     if missing := sorted(set(truth["fname"]) - set(ranked)):
-        message = (
-            f"{predictions} must have a row for every scored clip; {len(missing)} lack one, such as {missing[0]!r}"
-        )
+        message = f"{source} must have a row for every scored clip; {len(missing)} lack one, such as {missing[0]!r}"
         raise InputError(message)
     classes = sorted(set(truth["label"]))
     index = {label: i for i, label in enumerate(classes)}
@@ -102,12 +120,27 @@ def _from_probabilities(path: Path, table: pd.DataFrame) -> dict[str, list[str]]
     if not np.isfinite(values).all():
         message = f"{path}: probabilities must be finite; NaN or infinity in {int((~np.isfinite(values)).sum())} cells"
         raise InputError(message)
-    best = top_classes(values, N_LABELS)
-    return {name: [classes[i] for i in row] for name, row in zip(table["fname"], best, strict=True)}
+    return rank(table)
 
 
-def _scored_clips(ranked: dict[str, list[str]], clips: pd.DataFrame) -> pd.DataFrame:
-    named = clips[clips["fname"].isin(ranked)]
+def rank(probabilities: pd.DataFrame) -> dict[str, list[str]]:
+    """Turn probabilities (``fname`` and one column a class) into clip → likeliest labels, best first."""
+    classes = [name for name in probabilities.columns if name != "fname"]
+    best = top_classes(probabilities[classes].to_numpy(np.float64), N_LABELS)
+    return {name: [classes[i] for i in row] for name, row in zip(probabilities["fname"], best, strict=True)}
+
+
+def scored_clips(predicted: Container[str], clips: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the clip table that predictions of some clips are scored on.
+
+    Raises
+    ------
+    InputError
+        If none of the clips is of this corpus.
+    CorpusError
+        If the corpus has no labels to score with.
+    """
+    named = clips[[name in predicted for name in clips["fname"]]]
     if named.empty:
         message = "the predictions name no clip of this corpus; is it the right CORPUS?"
         raise InputError(message)

@@ -93,6 +93,25 @@ def read_held_labels(run: Path, modes: Sequence[str] | None = None) -> pd.DataFr
     return table.loc[table["scored"] == 1, ["fname", "label"]].reset_index(drop=True)
 
 
+def read_fold_names(run: Path, modes: Sequence[str] | None = None) -> dict[str, int]:
+    """Return the fold that held each clip out: name → fold, by the first mode that has the clip.
+
+    Raises
+    ------
+    NotFoundError
+        If a mode that is asked for has no trained fold.
+    IntegrityError
+        If a fold lost a file.
+    """
+    folds: dict[str, int] = {}
+    for folders in run_folds(run, modes).values():
+        for folder in folders:
+            info = _info(folder)
+            for name in _read(folder / OOF, info["classes"]).index:
+                folds.setdefault(name, info["fold"])
+    return folds
+
+
 def _read_labels(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype={"fname": str, "label": str}, keep_default_na=False)

@@ -8,7 +8,8 @@ modes only is joined over these; one without any gets the class prior.
 """
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,13 @@ from train.dataset import open_clips
 from train.device import Engine
 from train.frames import FrameSource
 from train.scores import clip_log_probabilities
+
+
+class Predicted(NamedTuple):
+    """What one mode says: rows of the clips asked for, and their log-probabilities [len(rows), n_classes]."""
+
+    rows: list[int]
+    log_p: NDArray[np.float64]
 
 
 def predict_clips(
@@ -49,13 +57,28 @@ def predict_clips(
     DataFrame
         ``fname`` and one float column a class; rows sum to 1.
     """
-    first = next(iter(run.values()))[0].info
-    classes: list[str] = first["classes"]
-    prior = np.asarray(first["prior"], np.float64)
-    probabilities = np.tile(prior / prior.sum(), (len(names), 1))
+    by_mode = predict_modes(names, readers, run, engine, progress=progress)
+    return join_predictions(names, by_mode.values(), next(iter(run.values()))[0].info)
+
+
+def predict_modes(
+    names: Sequence[str],
+    readers: Mapping[str, StoreReader],
+    run: Mapping[str, Sequence[Checkpoint]],
+    engine: Engine,
+    *,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Predicted]:
+    """Return what the networks of each mode say; the parameters are those of `predict_clips`.
+
+    Returns
+    -------
+    dict of {str: Predicted}
+        Without the modes in which no clip has frames.
+    """
     steps = itertools.count(1)
     n_networks = sum(map(len, run.values()))
-    by_mode = []
+    by_mode = {}
     for mode, checkpoints in run.items():
         rows, clips = _places(names, readers.get(mode))
         by_fold = []
@@ -65,11 +88,32 @@ def predict_clips(
             if progress:
                 progress("predict", next(steps), n_networks)
         if clips:
-            by_mode.append((rows, geometric_mean(by_fold)))
-    if by_mode:
-        known, log_p = join_modes(len(names), by_mode)
+            by_mode[mode] = Predicted(rows, geometric_mean(by_fold))
+    return by_mode
+
+
+def join_predictions(names: Sequence[str], modes: Iterable[Predicted], info: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the probabilities of each clip from those of some modes, the class prior where none has the clip.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The clips that rows of ``modes`` count.
+    modes : iterable of Predicted
+    info : mapping
+        A network's ``classes`` and ``prior``.
+
+    Returns
+    -------
+    DataFrame
+        As from `predict_clips`.
+    """
+    prior = np.asarray(info["prior"], np.float64)
+    probabilities = np.tile(prior / prior.sum(), (len(names), 1))
+    if given := list(modes):
+        known, log_p = join_modes(len(names), given)
         probabilities[known] = np.exp(log_p)
-    table = pd.DataFrame(probabilities, columns=classes)
+    table = pd.DataFrame(probabilities, columns=info["classes"])
     table.insert(0, "fname", list(names))
     return table
 

@@ -19,7 +19,21 @@ ALLOWED = {
     | {"cache", "corpus"},
     "train": {"numpy", "torch", "safetensors", "pandas", "sklearn", "cache", "corpus"}
     | {"featurize.modes", "featurize.jobs"},
-    "infer": {"numpy", "scipy", "torch", "pandas", "matplotlib", "soundfile", "av", "onnx", "onnxscript", "onnxruntime"}
+    "infer": {
+        "numpy",
+        "scipy",
+        "torch",
+        "pandas",
+        "matplotlib",
+        "PIL",
+        "jinja2",
+        "markupsafe",
+        "soundfile",
+        "av",
+        "onnx",
+        "onnxscript",
+        "onnxruntime",
+    }
     | {"cache", "corpus", "featurize"}
     | {"train.models", "train.checkpoint", "train.dataset", "train.metrics", "train.scores", "train.device"}
     | {"train.held", "train.frames", "train.networks"},
