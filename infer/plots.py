@@ -3,8 +3,8 @@
 Conventions
 -----------
 Drawn by matplotlib's objects on its Agg canvas, over its own defaults, so that a picture looks alike everywhere and a
-``$`` in a name is no formula. Colours are Okabe and Ito's, which colour-blind people tell apart, and for levels ones
-that are perceptually uniform.
+``$`` in a name is no formula. Colours are Okabe and Ito's, which colour-blind people tell apart; levels differ in
+lightness.
 """
 
 import io
@@ -27,7 +27,7 @@ from infer.picture import picture_name, write_picture
 from infer.report import Report
 
 _DOTS_PER_INCH = 150
-_BLUE, _ORANGE, _GREEN, _GREY = "#0072b2", "#d55e00", "#009e73", "#8a939c"
+_BLUE, _ORANGE, _GREEN, _INK = "#0072b2", "#e69f00", "#009e73", "#1c2126"
 _MOST_NUMBERED = 60  # classes; in a matrix of more, cells are too small for numbers
 _MOST_LABELLED = 130
 _STYLE: list[Any] = [
@@ -159,7 +159,7 @@ def class_figure(by_class: pd.DataFrame) -> Callable[[], Figure]:
         places = np.arange(n_classes)
         has_test = bool(by_class["test_clips"].sum())
         shift = 0.19 if has_test else 0.0
-        bars = {"height": 0.36 if has_test else 0.7, "error_kw": {"elinewidth": 0.7, "ecolor": _GREY}}
+        bars = {"height": 0.36 if has_test else 0.7, "error_kw": {"elinewidth": 0.9, "ecolor": _INK}}
         axes.barh(places + shift, by_class["oof"], xerr=by_class["oof_se"], color=_BLUE, label="out of fold", **bars)
         if has_test:
             axes.barh(places - shift, by_class["test"], xerr=by_class["test_se"], color=_ORANGE, label="test", **bars)
@@ -182,10 +182,10 @@ def confusion_figure(counts: np.ndarray[Any, Any], labels: list[str], title: str
         axes = figure.subplots()
         axes.grid(visible=False)
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        image = axes.imshow(shares, cmap="cividis", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
+        image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
         if n_classes <= _MOST_NUMBERED:
             for row, column in np.argwhere(counts):
-                ink = "black" if shares[row, column] > 0.3 else "white"
+                ink = "white" if shares[row, column] > 0.3 else _INK
                 text = f"{counts[row, column]}"
                 axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=6.5)
         if n_classes <= _MOST_LABELLED:

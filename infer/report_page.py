@@ -271,7 +271,6 @@ def _words(report: Report, sounds: Mapping[int, Sound]) -> dict[str, Any]:
     script = Markup('"use strict";\n(() => {\n') + _asset(*_SCRIPTS) + Markup("})();\n")
     style, clips = _asset("report.css"), report.clips
     usages = [name for row in report.scores for name in row["test"] if name != "all"]
-    times = report.facts.times
     return {
         "script": script,
         "script_hash": _hash(script),
@@ -290,9 +289,7 @@ def _words(report: Report, sounds: Mapping[int, Sound]) -> dict[str, Any]:
         "usages": list(dict.fromkeys([*usages, *(["all"] if report.scores[-1]["test"] else [])])),
         "folds": sorted({fold for row in report.scores for fold in row["folds"]}),
         "scored_rule": _scored_rule(clips),
-        "times": times,
-        "total_seconds": sum(row["seconds"] or 0 for row in times),
-        "total_waited": sum(row["waited_seconds"] or 0 for row in times),
+        "times": _times(report.facts.times),
         "measured": report.measured.seconds,
         "settings": report.facts.settings,
         "by_class": _class_rows(report),
@@ -307,6 +304,27 @@ def _headline(report: Report) -> dict[str, Any]:
     best = report.scores[-1]
     score: Score = best["test"]["all"] if best["test"] else best["out_of_fold"]
     return {"score": score, "what": "on the test clips" if best["test"] else "out of fold"}
+
+
+def _times(folds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Join the folds of each view and round; what a fold does not tell is None for all of them."""
+    rows = []
+    for stage in dict.fromkeys((row["round"], row["mode"]) for row in folds):
+        own = [row for row in folds if (row["round"], row["mode"]) == stage]
+        seconds, waited = ([row[key] for row in own] for key in ("seconds", "waited_seconds"))
+        total = None if None in seconds else sum(seconds)
+        epochs = sorted({row["epochs"] for row in own if row["epochs"] is not None})
+        rows.append(
+            {
+                "stage": f"train {stage[1]}" + (", first round" if stage[0] == "first" else ""),
+                "folds": len(own),
+                "epochs": "–" if not epochs else str(epochs[0]) if len(epochs) == 1 else f"{epochs[0]}–{epochs[-1]}",
+                "mean": None if total is None else total / len(own),
+                "seconds": total,
+                "waited": None if None in waited else sum(waited),
+            }
+        )
+    return rows
 
 
 def _scored_rule(clips: pd.DataFrame) -> str:
@@ -334,5 +352,4 @@ def _media_words(report: Report, sounds: Mapping[int, Sound]) -> str:
         parts.append(
             f"{linked:,} {'are' if linked > 1 else 'is'} linked: they play while file and corpus stay in place."
         )
-    parts.append("Verdicts are for training clips, which cli train --relabel takes.")
     return " ".join(parts)

@@ -77,11 +77,11 @@ function linePlot(holder, mode, folds, kinds, label) {
   if (!lines.length) return;
   const unit = kinds[0][0] === "map3", low = unit ? 0 : Math.min(0, ...lines), high = unit ? 1 : Math.max(...lines);
   responsive(holder, (width) => {
-    const height = 230, left = 40, right = 10, top = 10, bottom = 40;
+    const height = 230, left = 40, right = 16, top = 10, bottom = 40;
     const x = (epoch) => left + ((epoch - 1) / Math.max(1, last - 1)) * (width - left - right);
     const y = (value) => height - bottom - ((value - low) / (high - low || 1)) * (height - bottom - top);
     const root = svg("svg", { width, height, role: "img", "aria-label": `${label} of view ${mode} over ${last} epochs, a line a fold and their mean` });
-    for (const tick of ticks(low, high, 5)) root.append(svg("line", { x1: left, x2: width - right, y1: y(tick), y2: y(tick), class: "tick" }), svg("text", { x: left - 7, y: y(tick) + 4, "text-anchor": "end" }, String(tick)));
+    for (const tick of ticks(low, high, 5)) root.append(svg("line", { x1: left, x2: width - right, y1: y(tick), y2: y(tick), class: "tick" }), svg("text", { x: left - 7, y: y(tick) + 4, "text-anchor": "end" }, unit ? tick.toFixed(1) : String(tick)));
     for (const tick of ticks(1, Math.max(2, last), Math.max(2, width / 90)).filter((t) => Number.isInteger(t) && t >= 1 && t <= last)) root.append(svg("text", { x: x(tick), y: height - bottom + 17, "text-anchor": "middle" }, String(tick)));
     root.append(svg("text", { x: (left + width - right) / 2, y: height - 4, "text-anchor": "middle" }, "Epoch"));
     kinds.forEach(([name, , style]) => {

@@ -14,7 +14,7 @@ function confusionsOf(kind) {
 
 function setUpMatrix(onCell) {
   const of = $("matrix-of"), part = $("matrix-part"), holder = $("matrix"), status = $("matrix-status");
-  const K = data.classes.length, kinds = [["oof", "out of fold, those that count"], ["all", "out of fold, all training clips"], ["test", "test"]];
+  const K = data.classes.length, kinds = [["oof", "out of fold, scored"], ["all", "out of fold, all"], ["test", "test"]];
   const sizes = new Map(kinds.map(([kind]) => [kind, [...confusionsOf(kind).values()].reduce((a, b) => a + b, 0)]));
   for (const [kind, words] of kinds) {
     if (!sizes.get(kind) || (kind === "all" && sizes.get("all") === sizes.get("oof"))) continue;
@@ -79,7 +79,7 @@ function setUpMatrix(onCell) {
       button.addEventListener("click", () => onCell(row, column, kind));
       return el("tr", {}, el("td", {}, el("bdi", {}, className(row))), el("td", {}, el("bdi", {}, className(column))), el("td", {}, String(n)), el("td", {}, `${Math.round((100 * n) / totals.get(row))} %`), el("td", {}, button));
     });
-    $("pairs").replaceChildren(el("table", {}, el("thead", {}, el("tr", {}, ...["Label", "Predicted", "Clips", "Of the label’s", ""].map((t) => el("th", { scope: "col" }, t)))), el("tbody", {}, ...rows)));
+    $("pairs").replaceChildren(el("table", { className: "pairs" }, el("thead", {}, el("tr", {}, ...["Label", "Predicted", "Clips", "Share", ""].map((t) => el("th", { scope: "col" }, t)))), el("tbody", {}, ...rows)));
   }
 
   const tell = (cell) => { status.textContent = cell.getAttribute("aria-label"); };

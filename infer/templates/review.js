@@ -145,8 +145,8 @@ function spectrogram(row, m, mode, [frames, columns, low, high]) {
   for (const tick of ticks(0, seconds, 5)) { const mark = el("span", {}, String(tick)); mark.style.left = `${Math.min(100, ((tick + mode.hop_seconds / 2) / seconds) * 100)}%`; time.append(mark); }
   const ramp = el("div", { className: "ramp" });
   ramp.style.background = `linear-gradient(to top, ${data.ramp.join(",")})`;
-  return el("figure", { className: "spectrogram" }, el("span", { className: "axis-name", "aria-hidden": "true" }, "Hz"), el("figcaption", {}, mode.title), hz, image, ramp,
-    el("div", { className: "db", "aria-hidden": "true" }, el("span", {}, `${high} ${mode.unit}`), el("span", {}, String(low))), time);
+  return el("figure", { className: "spectrogram" }, el("span", { className: "axis-name", "aria-hidden": "true" }, "Hz"), el("figcaption", {}, mode.title), el("span", { className: "db-name", "aria-hidden": "true" }, mode.unit), hz, image, ramp,
+    el("div", { className: "db", "aria-hidden": "true" }, el("span", {}, minus(high)), el("span", {}, minus(low))), time);
 }
 
 function verdictForm(row) {

@@ -35,10 +35,8 @@ function setVerdict(row, verdict) {
 function keepVerdicts() {
   const kept = store.set(verdictKey, packVerdicts());
   const unsaved = packVerdicts() !== (downloaded || "[]");
-  const where = !verdicts.size ? "Judge a clip below its name; the CSV is for cli train --relabel."
-    : kept ? (unsaved ? "Kept by this browser; not downloaded yet." : "Downloaded.")
-    : "This browser keeps nothing for this page: download before you leave.";
-  $("verdict-count").textContent = `${plural(verdicts.size, "verdict")}. ${where}`;
+  const where = kept ? (unsaved ? "not downloaded yet" : "downloaded") : "not kept by this browser: download before you leave";
+  $("verdict-count").textContent = verdicts.size ? `${plural(verdicts.size, "verdict")}, ${where}.` : "No verdicts yet.";
   $("verdict-save").disabled = $("verdict-clear").disabled = !verdicts.size;
 }
 
