@@ -159,7 +159,7 @@ def class_figure(by_class: pd.DataFrame) -> Callable[[], Figure]:
         places = np.arange(n_classes)
         has_test = bool(by_class["test_clips"].sum())
         shift = 0.19 if has_test else 0.0
-        bars = {"height": 0.36 if has_test else 0.7, "error_kw": {"elinewidth": 0.9, "ecolor": _INK}}
+        bars: dict[str, Any] = {"height": 0.36 if has_test else 0.7, "error_kw": {"elinewidth": 0.9, "ecolor": _INK}}
         axes.barh(places + shift, by_class["oof"], xerr=by_class["oof_se"], color=_BLUE, label="out of fold", **bars)
         if has_test:
             axes.barh(places - shift, by_class["test"], xerr=by_class["test_se"], color=_ORANGE, label="test", **bars)

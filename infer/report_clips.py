@@ -53,7 +53,7 @@ def judge_clips(clips: pd.DataFrame, probabilities: pd.DataFrame, classes: Seque
     truth = index.get_indexer(pd.Index(clips["label"])).astype(np.int64)
     truth[clips["label"].isna().to_numpy(bool)] = -1
     p = _aligned(clips, probabilities, classes)
-    known = np.isfinite(p).all(axis=1)
+    known = np.asarray(np.isfinite(p).all(axis=1))
     top, best = _best(p, known)
     judged = clips[["fname", "split", "label", "usage", "fold", "group"]].reset_index(drop=True)
     judged["verified"] = clips["manually_verified"].astype("Int64").fillna(value=-1).to_numpy(np.int64)

@@ -201,7 +201,8 @@ def _columns(table: pd.DataFrame) -> dict[str, list[float | None]]:
 
 
 def _whole(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[int]:
-    return np.where(np.isnan(values), -1, np.rint(np.nan_to_num(values) * _UNITS)).astype(int).tolist()
+    units = np.where(np.isnan(values), -1, np.rint(np.nan_to_num(values) * _UNITS))
+    return [int(value) for value in units]
 
 
 def _mode(reader: StoreReader) -> dict[str, Any]:
@@ -337,7 +338,7 @@ def _scored_rule(clips: pd.DataFrame) -> str:
 def _class_rows(report: Report) -> list[dict[str, Any]]:
     number = {label: place for place, label in enumerate(report.classes)}
     rows = report.by_class.astype(object).where(report.by_class.notna(), None).to_dict("records")
-    return [{**row, "number": number[row["label"]]} for row in rows]
+    return [{**{str(name): value for name, value in row.items()}, "number": number[row["label"]]} for row in rows]
 
 
 def _media_words(report: Report, sounds: Mapping[int, Sound]) -> str:

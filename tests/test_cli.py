@@ -98,6 +98,7 @@ class TestEveryCommand:
             "tag",
             "caption",
             "export",
+            "report",
             "cache info",
             "cache explain",
             "cache prune",

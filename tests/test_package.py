@@ -16,9 +16,9 @@ def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     for name in ("cache", "corpus", "featurize", "train", "infer"):
-        for path in (ROOT / name).glob("*"):
-            if path.is_file():
-                target = source / name / path.name
+        for path in (ROOT / name).rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                target = source / path.relative_to(ROOT)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(path.read_bytes())
     for name in ("cli.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
@@ -46,7 +46,9 @@ def test_the_wheel_holds_every_module_and_no_test(wheel):
         for room in ("cache", "corpus", "featurize", "train", "infer")
         for path in (ROOT / room).glob("*.py")
     ]
-    assert set(modules) | {"cli.py", "cache/py.typed"} <= set(names)
+    templates = {f"infer/templates/{path.name}" for path in (ROOT / "infer" / "templates").iterdir()}
+    assert len(templates) == 8
+    assert set(modules) | templates | {"cli.py", "cache/py.typed"} <= set(names)
     assert not [name for name in names if name.startswith(("tests", "benchmarks"))]
 
 

@@ -62,7 +62,7 @@ function setUpMatrix(onCell) {
       line.append(el("td", { className: "total" }, String(total)));
       return line;
     });
-    const table = el("table", { className: "matrix", role: "grid", "aria-label": "Confusions" }, el("thead", {}, head), el("tbody", {}, ...rows));
+    const table = el("table", { className: own.length > 30 ? "matrix small" : "matrix", role: "grid", "aria-label": "Confusions" }, el("thead", {}, head), el("tbody", {}, ...rows));
     const first = table.querySelector("td[role=gridcell]");
     if (first) first.tabIndex = 0;
     holder.replaceChildren(table);
