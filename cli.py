@@ -2029,7 +2029,7 @@ def _report(
     issues = list_issues(judge_labels(training, joined.probabilities), include_verified=True)
     _say_unpredicted(training, joined)
     seconds: dict[str, float] = {}
-    with _timed("read features", seconds):
+    with _timed("features", seconds):
         wanted = clips if settings["with_test"] else training
         stored, quarantined = _stored(wanted, [stored_mode(each[0]) for each in networks.values()], bars, settings)
     readers = {mode: reader for mode, (_, reader) in stored.items()}

@@ -345,12 +345,12 @@ def _media_words(report: Report, sounds: Mapping[int, Sound]) -> str:
     n_clips, n_pictured = len(report.clips), len(report.pictured)
     embedded = sum(bool(sound.data) for sound in sounds.values())
     linked = len(sounds) - embedded
+    if not n_pictured:
+        return f"None of the {n_clips:,} clips has spectrograms and a player, as asked."
     which = "All clips" if n_pictured == n_clips else f"{n_pictured:,} of {n_clips:,} clips, the heads of all lists,"
     parts = [f"{which} have spectrograms, as stored, and a player; colours span each clip’s own range."]
     if embedded:
-        parts.append(f"{embedded:,} sound{'s are' if embedded > 1 else ' is'} in this file.")
+        parts.append(f"Sounds in this file: {embedded:,}.")
     if linked:
-        parts.append(
-            f"{linked:,} {'are' if linked > 1 else 'is'} linked: they play while file and corpus stay in place."
-        )
+        parts.append(f"Linked: {linked:,}, which play while this file and the corpus stay where they are.")
     return " ".join(parts)

@@ -49,8 +49,7 @@ function setUpTheme() {
   const button = $("theme"), dark = matchMedia("(prefers-color-scheme: dark)");
   const shown = () => document.documentElement.dataset.theme || (dark.matches ? "dark" : "light");
   const paint = () => {
-    button.setAttribute("aria-pressed", String(shown() === "dark"));
-    button.textContent = shown() === "dark" ? "Light" : "Dark";
+    button.textContent = shown() === "dark" ? "Light theme" : "Dark theme";
   };
   const kept = store.get("earmark-theme");
   if (kept === "dark" || kept === "light") document.documentElement.dataset.theme = kept;
