@@ -2077,8 +2077,14 @@ def _predict_views(
 def _report_remarks(clips: "pd.DataFrame", predicted: "OutOfFold", tested: bool) -> tuple[str, ...]:
     from corpus.rows import counted
 
-    gaps = [f"fold {fold} of {mode}" for mode, folds in predicted.missing.items() for fold in folds]
-    remarks = [f"Not trained: {', '.join(gaps)}; their clips have no prediction."] if gaps else []
+    gaps = [
+        f"{'fold' if len(folds) == 1 else 'folds'} {', '.join(map(str, folds))} of {mode}"
+        for mode, folds in predicted.missing.items()
+        if folds
+    ]
+    missing = int((~clips.loc[clips["split"] == "train", "fname"].isin(predicted.probabilities["fname"])).sum())
+    without = f": {counted(missing, 'training clip')} without a prediction" if missing else ""
+    remarks = [f"Not trained: {'; '.join(gaps)}{without}."] if gaps else []
     test = clips[clips["split"] == "test"]
     if len(test) and not tested:
         remarks.append(f"{counted(len(test), 'test clip')} not predicted, as asked.")

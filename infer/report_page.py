@@ -208,10 +208,10 @@ def _whole(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[int]:
 def _mode(reader: StoreReader) -> dict[str, Any]:
     """Return where a mode's frames and bands lie: ticks are (share of the height from below, label)."""
     grid, settings = Grid.of(reader.settings), completed(reader.settings)
-    part = f"the first {settings['window_seconds']:g} s" if settings["head_only"] else "the whole clip"
+    part = f"first {settings['window_seconds']:g} s" if settings["head_only"] else "whole clip"
     return {
         "name": reader.mode,
-        "title": f"{reader.mode.upper()}: {part}, {grid.n_bands} bands, {grid.hop_seconds * 1000:g} ms a frame",
+        "title": f"{reader.mode.upper()}: {part}, {grid.n_bands} bands",
         "hop_seconds": grid.hop_seconds,
         "n_bands": grid.n_bands,
         "unit": "dB" if settings["log_offset"] is None else "ln",
@@ -271,6 +271,7 @@ def _words(report: Report, sounds: Mapping[int, Sound]) -> dict[str, Any]:
     """Return what the template fills in."""
     script = Markup('"use strict";\n(() => {\n') + _asset(*_SCRIPTS) + Markup("})();\n")
     style, clips = _asset("report.css"), report.clips
+    recipe = report.facts.settings.get("Recipe", {})
     usages = [name for row in report.scores for name in row["test"] if name != "all"]
     return {
         "script": script,
@@ -293,6 +294,7 @@ def _words(report: Report, sounds: Mapping[int, Sound]) -> dict[str, Any]:
         "times": _times(report.facts.times),
         "measured": report.measured.seconds,
         "settings": report.facts.settings,
+        "mixed": bool(recipe.get("mixup_alpha") and recipe.get("unmixed_share")),
         "by_class": _class_rows(report),
         "has_test": bool(report.by_class["test_clips"].sum()),
         "has_verified": bool((clips["verified"] >= 0).any()),

@@ -63,6 +63,12 @@ def test_names_are_no_markup(page, tags):
     assert "\u202e" not in text
 
 
+def test_data_hold_nothing_that_a_parser_sees(page, tags):
+    (data,) = ["".join(text) for _, attrs, text in tags.raw if attrs.get("id") == "data"]
+    assert data.isascii()
+    assert not set(data) & set("<>&")
+
+
 def test_names_arrive_as_they_are(page):
     data = page_data(page[0])
     assert set(NAMES) <= set(data["clips"]["name"])

@@ -40,10 +40,11 @@ function drawScores(holder) {
     ...parts.flatMap(([part]) => { const s = point(row, part); return s ? [s.map3 - (s.se ?? 0), s.map3 + (s.se ?? 0)] : []; }),
   ]);
   const low = Math.max(0, Math.floor((Math.min(...values) - 0.02) * 20) / 20), high = Math.min(1, Math.ceil(Math.max(...values) * 20) / 20 || 1);
+  const several = scores.some((row) => Object.keys(row.folds).length > 1);
   const caption = el("figcaption", {}, "mAP@3 of each view ",
     key(svg("circle", { cx: 13, cy: 5, r: 4, class: "f0" }), "out of fold ± standard error"),
     parts.length > 1 ? key(svg("rect", { x: 9, y: 1, width: 8, height: 8, class: "f1" }), "test ± standard error") : null,
-    key(svg("circle", { cx: 13, cy: 5, r: 3, class: "s0 hollow" }), "one fold"));
+    several ? key(svg("circle", { cx: 13, cy: 5, r: 3, class: "s0 hollow" }), "one fold") : null);
   const body = el("div");
   holder.replaceChildren(caption, body);
   responsive(body, (width) => {
@@ -60,7 +61,7 @@ function drawScores(holder) {
       parts.forEach(([part], place) => {
         const s = point(row, part), y = parts.length > 1 ? middle - 9 + place * 18 : middle;
         if (!s) return;
-        if (part === "out_of_fold") for (const fold of Object.values(row.folds)) root.append(svg("circle", { cx: x(fold.map3), cy: y, r: 3.2, class: "s0 hollow" }));
+        if (part === "out_of_fold" && several) for (const fold of Object.values(row.folds)) root.append(svg("circle", { cx: x(fold.map3), cy: y, r: 3.2, class: "s0 hollow" }));
         const se = s.se ?? 0;
         root.append(svg("line", { x1: x(Math.max(low, s.map3 - se)), x2: x(Math.min(high, s.map3 + se)), y1: y, y2: y, class: `mark s${place}` }),
           part === "test" ? svg("rect", { x: x(s.map3) - 5, y: y - 5, width: 10, height: 10, class: "f1" }) : svg("circle", { cx: x(s.map3), cy: y, r: 5.5, class: "f0" }));

@@ -77,7 +77,7 @@ function setUpMatrix(onCell) {
     const rows = pairs.slice(0, 10).map(([row, column, n]) => {
       const button = el("button", { className: "link", type: "button", "aria-label": `List the clips labelled ${className(row)} and predicted as ${className(column)}` }, "list");
       button.addEventListener("click", () => onCell(row, column, kind));
-      return el("tr", {}, el("td", {}, el("bdi", {}, className(row))), el("td", {}, el("bdi", {}, className(column))), el("td", {}, String(n)), el("td", {}, `${Math.round((100 * n) / totals.get(row))} %`), el("td", {}, button));
+      return el("tr", {}, el("td", { className: "word" }, el("bdi", {}, className(row))), el("td", { className: "word" }, el("bdi", {}, className(column))), el("td", {}, String(n)), el("td", {}, `${Math.round((100 * n) / totals.get(row))} %`), el("td", {}, button));
     });
     $("pairs").replaceChildren(el("table", { className: "pairs" }, el("thead", {}, el("tr", {}, ...["Label", "Predicted", "Clips", "Share", ""].map((t) => el("th", { scope: "col" }, t)))), el("tbody", {}, ...rows)));
   }

@@ -23,8 +23,8 @@ function el(tag, properties, ...children) {
 }
 
 const percent = (tenThousandths) => {
-  const share = tenThousandths / 100;
-  return (share >= 99.95 || share < 0.05 ? share.toFixed(0) : share.toFixed(1)) + "\u00a0%";
+  const words = tenThousandths < 10 ? "<0.1" : tenThousandths > 9990 ? ">99.9" : (tenThousandths / 100).toFixed(1);
+  return words + "\u00a0%";
 };
 const minus = (number) => String(number).replace("-", "−");
 const plural = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;

@@ -175,7 +175,7 @@ function clipTable(rows) {
     open.addEventListener("click", () => { opened = opened === row ? null : row; drawPage(); document.querySelector(`#list tr[data-row="${row}"] button`)?.focus(); });
     const top = c.top[3 * row];
     const line = el("tr", { "data-row": String(row) }, el("th", { scope: "row", className: "name" }, open), el("td", {}, c.split[row] === "r" ? "training" : "test"), el("td", {}, c.verified[row] < 0 ? "–" : c.verified[row] ? "yes" : "no"),
-      el("td", {}, el("bdi", {}, className(c.truth[row]))), el("td", {}, c.pl[row] < 0 ? "–" : percent(c.pl[row])), el("td", {}, el("bdi", {}, className(top))), el("td", {}, top < 0 ? "–" : percent(c.p[3 * row])), el("td", {}, verdictWords(row)));
+      el("td", { className: "word" }, el("bdi", {}, className(c.truth[row]))), el("td", {}, c.pl[row] < 0 ? "–" : percent(c.pl[row])), el("td", { className: "word" }, el("bdi", {}, className(top))), el("td", {}, top < 0 ? "–" : percent(c.p[3 * row])), el("td", {}, verdictWords(row)));
     body.append(line);
     if (opened === row) body.append(el("tr", {}, el("td", { colSpan: 8 }, card(row))));
   }
