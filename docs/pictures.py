@@ -29,11 +29,11 @@ def run_cli(*words: object) -> None:
 
 
 def shrink(source: Path, target: Path, *, width: int) -> None:
-    """Write a picture with so many pixels a row at most and 256 colours."""
+    """Write a picture with so many pixels a row at most and 128 colours."""
     with Image.open(source) as image:
         height = round(image.height * min(1.0, width / image.width))
         small = image.convert("RGB").resize((min(width, image.width), height), Image.Resampling.LANCZOS)
-    small.quantize(256, dither=Image.Dither.NONE).save(target, optimize=True)
+    small.quantize(128, dither=Image.Dither.NONE).save(target, optimize=True)
     n_bytes = target.stat().st_size
     if n_bytes >= MOST_BYTES:
         raise SystemExit(
@@ -65,7 +65,7 @@ def main() -> None:
     """Make the pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("demo", type=Path, nargs="?", default=Path("demo"), help="the folder of cli demo")
-    parser.add_argument("--clip", default="00044347.wav", help="the clip whose spectrograms are shown")
+    parser.add_argument("--clip", default="29f8254d.wav", help="the clip whose spectrograms are shown")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("pictures"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
