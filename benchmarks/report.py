@@ -57,7 +57,7 @@ def made_up_clips(n_clips: int, n_classes: int, sound: Path) -> tuple[pd.DataFra
     scores[np.arange(n_clips), truth] += 2.5
     scores[np.arange(n_clips), (truth + 1) % n_classes] += 1
     p = np.exp(2 * scores)
-    names = [f"{hashlib.sha256(str(number).encode()).hexdigest()[:8]}.wav" for number in range(n_clips)]
+    names = [f"{hashlib.sha256(str(number).encode()).hexdigest()[:12]}.wav" for number in range(n_clips)]
     clips = pd.DataFrame({"fname": names, "path": str(sound), "label": [labels[k] for k in truth]})
     clips["split"] = np.where(train, "train", "test")
     clips["manually_verified"] = pd.array(rng.random(n_clips) < 0.4, dtype="boolean")

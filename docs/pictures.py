@@ -29,11 +29,11 @@ def run_cli(*words: object) -> None:
 
 
 def shrink(source: Path, target: Path, *, width: int) -> None:
-    """Write a picture with so many pixels a row at most and 128 colours."""
+    """Write a picture with so many pixels a row at most and 256 colours."""
     with Image.open(source) as image:
         height = round(image.height * min(1.0, width / image.width))
         small = image.convert("RGB").resize((min(width, image.width), height), Image.Resampling.LANCZOS)
-    small.quantize(128, dither=Image.Dither.NONE).save(target, optimize=True)
+    small.quantize(256, kmeans=3, dither=Image.Dither.NONE).save(target, optimize=True)
     n_bytes = target.stat().st_size
     if n_bytes >= MOST_BYTES:
         raise SystemExit(
