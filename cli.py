@@ -1964,8 +1964,8 @@ def report(corpus: Path, modes: tuple[str, ...], strict: bool, as_json: bool, **
     """Write one HTML file to look at and listen to: scores, training, classes, confusions, and clips to review.
 
     It needs no network and no other file, but links to sounds that are too large to stand in it. Test clips are
-    predicted by all networks of the run; what the store lacks is computed first. Verdicts that are made in the page
-    are downloaded as a CSV for cli train --relabel.
+    predicted by all networks of the run; what the store lacks is computed first. Spectrograms are drawn once, and kept
+    in RUNS/.thumbnails. Verdicts that are made in the page are downloaded as a CSV for cli train --relabel.
 
     \b
     Example:
@@ -2116,10 +2116,11 @@ def _report_text(result: dict[str, Any]) -> str:
     drawn = result["pictures"]
     if drawn:
         lines.append(f"{drawn['folder']}: {counted(drawn['files'], 'picture')}")
-    sounds = f"{result['embedded']} sounds in it, {result['linked']} linked"
-    size = f"{human_bytes(result['bytes'])}, {human_seconds(result['seconds'])}"
-    clips = counted(result["clips"], "clip")
-    lines.append(f"{result['out']}: {clips}, {result['pictured']} with pictures, {sounds}; {size}")
+    media = (
+        f"{result['pictured']} with pictures, {counted(result['embedded'], 'sound')} in it, {result['linked']} linked"
+    )
+    lines.append(f"{counted(result['clips'], 'clip')}, {media}")
+    lines.append(f"{result['out']}: {human_bytes(result['bytes'])}, {human_seconds(result['seconds'])}")
     lines.append(f"next: open {result['out']} in a browser")
     return "\n".join(lines)
 

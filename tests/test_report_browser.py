@@ -323,6 +323,32 @@ def test_undownloaded_verdicts_ask_before_the_page_goes(page):
     assert not script(page, leaves)
 
 
+def test_two_windows_of_a_report_share_their_verdicts(page):
+    first = page.current_window_handle
+    choose(page, "f-list", "all")
+    choose(page, "f-split", "r")
+    page.switch_to.new_window("tab")
+    try:
+        page.get(address_of(page, first))
+        choose(page, "f-list", "all")
+        choose(page, "f-split", "r")
+        press(page, "css selector", "#list .card input[value=out]")
+    finally:
+        page.close()
+        page.switch_to.window(first)
+    wait_for(page, "document.getElementById('verdict-count').textContent.startsWith('1 verdict,')")
+    press(page, "css selector", "#list .card:nth-of-type(2) input[value=right]")
+    assert page.find_element("id", "verdict-count").text.startswith("2 verdicts,")
+
+
+def address_of(page, window):
+    here = page.current_window_handle
+    page.switch_to.window(window)
+    address = page.current_url
+    page.switch_to.window(here)
+    return address
+
+
 def test_without_storage_verdicts_stay_in_memory(page, folder):
     deny = "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('denied') }})"
     added = page.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": deny})

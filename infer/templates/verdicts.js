@@ -119,6 +119,14 @@ function setUpVerdicts(redraw) {
       ? `${plural(result[0], "verdict")} loaded${result[1] ? `; ${plural(result[1], "row")} passed over: no training clip, class or verdict of this report` : ""}.`
       : "This file has no columns fname and label: give a CSV that this page or cli corpus issues wrote.";
   });
+  // Another window of this report wrote: take its verdicts, so that neither overwrites the other's.
+  addEventListener("storage", (event) => {
+    if (event.key !== verdictKey) return;
+    verdicts.clear();
+    try { unpackVerdicts(event.newValue || "[]"); } catch { /* what another version kept */ }
+    keepVerdicts();
+    redraw();
+  });
   addEventListener("beforeunload", (event) => {
     if (verdicts.size && packVerdicts() !== downloaded) event.preventDefault();
   });
