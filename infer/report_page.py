@@ -27,6 +27,7 @@ from markupsafe import Markup
 
 from cache import StoreReader
 from cache.outfile import write_atomically
+from corpus.rows import counted
 from featurize.modes import completed
 from infer.axes import Grid
 from infer.players import Players, Sound
@@ -306,7 +307,8 @@ def _words(report: Report, sounds: Mapping[int, Sound]) -> dict[str, Any]:
 def _headline(report: Report) -> dict[str, Any]:
     best = report.scores[-1]
     score: Score = best["test"]["all"] if best["test"] else best["out_of_fold"]
-    return {"score": score, "what": "on the test clips" if best["test"] else "out of fold"}
+    words = counted(score["clips"], "test clip" if best["test"] else "training clip")
+    return {"score": score, "words": words if best["test"] else f"{words}, out of fold"}
 
 
 def _times(folds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
