@@ -2014,7 +2014,6 @@ def _report(
     clips: "pd.DataFrame", run: Path, name: str, modes: Sequence[str], bars: Bars, settings: dict[str, Any]
 ) -> "tuple[Report, dict[str, StoreReader], list[tuple[str, str]]]":
     """Put the report together: read the run, compute what the store lacks, predict the test clips."""
-    from cache.errors import CorpusError
     from infer.report import Measured, make_report, read_views
     from infer.runs import load_run, stored_mode
     from train.issues import judge_labels, list_issues
@@ -2023,9 +2022,6 @@ def _report(
     networks = load_run(run, modes)
     views = read_views(run, list(networks))
     joined = list(views.values())[-1]
-    if not clips["fname"].isin(joined.probabilities["fname"]).any():
-        message = "the run has predictions for no clip of this corpus; is it the right CORPUS, or another --run?"
-        raise CorpusError(message)
     issues = list_issues(judge_labels(training, joined.probabilities), include_verified=True)
     _say_unpredicted(training, joined)
     seconds: dict[str, float] = {}

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cache.errors import CorpusError
 from infer.oof import OutOfFold, read_fold_names, read_out_of_fold
 from infer.report_clips import choose_pictured, judge_clips, list_quarantined, rank_lists, report_classes
 from infer.report_run import RunFacts, read_run_facts
@@ -132,13 +131,12 @@ def make_report(
 
     Raises
     ------
-    CorpusError
-        If the run's predictions are of other clips than the corpus's.
+    InputError
+        If the run has predictions for none of the training clips.
     IntegrityError
         If a fold's history is damaged.
     """
     joined = list(views)[-1]
-    _check_corpus(clips, views[joined].probabilities, corpus)
     folds = read_fold_names(run, modes)
     named_test = clips[(clips["split"] == "test") & clips["label"].notna()]
     labelled = bool((~(named_test["usage"] == "Ignored").fillna(value=False)).any())
@@ -173,9 +171,3 @@ def _of_training(probabilities: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFra
     """Leave out predictions of clips that the corpus has no more, or has among its test clips."""
     training = clips.loc[clips["split"] == "train", "fname"]
     return probabilities[probabilities["fname"].isin(training)]
-
-
-def _check_corpus(clips: pd.DataFrame, probabilities: pd.DataFrame, corpus: str) -> None:
-    if _of_training(probabilities, clips).empty:
-        message = f"the run has predictions for no training clip of {corpus}; is it the right CORPUS, or another --run?"
-        raise CorpusError(message)

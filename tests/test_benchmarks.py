@@ -103,6 +103,16 @@ def test_predict_benchmark_times_both_runs(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_report_benchmark_writes_and_opens_a_report(tmp_path: Path) -> None:
+    few = ["--clips", "60", "--classes", "3", "--pictured", "4", "--keep", str(tmp_path / "kept.html")]
+    done = run("report.py", *few, "--json", cwd=tmp_path)
+    assert done.returncode in (0, 1), done.stderr  # 1: too slow, which a busy machine may be
+    result = json.loads(done.stdout)
+    assert (result["clips"], result["pictured"], result["embedded"]) == (60, 4, 4)
+    assert len(result["ready_seconds"]) == len(result["whole_seconds"]) in (0, 5)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.html"]
+
+
 def test_captions_benchmark_scores_captions_and_yardstick(corpora: Path, tmp_path: Path) -> None:
     words = ["train", corpora / "tiny", "--mode", "x", "--epochs", "2", "--folds", "2", "--jobs", "1"]
     subprocess.run([sys.executable, "-m", "cli", *map(str, words)], cwd=tmp_path, check=True, capture_output=True)

@@ -3,6 +3,8 @@
 import dataclasses
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -84,6 +86,14 @@ def test_the_python_lines_run(corpus, tmp_path, monkeypatch):
     assert seen["log_mel_db"].shape[1] == 48
     names = [seen["reader"].names[i] for i in range(len(seen["reader"]))]
     np.testing.assert_array_equal(seen["reader"][names.index("hum-00.wav")], seen["log_mel_db"])
+
+
+def test_pictures_are_small_and_their_script_explains_itself():
+    pictures = list((ROOT / "docs" / "pictures").glob("*.png"))
+    assert {"spectrograms.png", "learning-curves-lh.png", "report.png"} <= {path.name for path in pictures}
+    assert max(path.stat().st_size for path in pictures) < 150_000
+    words = [sys.executable, ROOT / "docs" / "pictures.py", "--help"]
+    assert "--clip" in subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
 
 def test_the_changelog_names_this_version():

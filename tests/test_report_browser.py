@@ -229,6 +229,19 @@ def test_the_matrix_is_walked_and_opened_by_keys(page, folder):
     assert page.switch_to.active_element.get_attribute("id") == "h-clips"
 
 
+@pytest.mark.parametrize("kind", ["oof", "all", "test"])
+def test_a_cell_lists_the_clips_it_counts(page, kind):
+    choose(page, "matrix-of", kind)
+    cells = script(page, "return document.querySelectorAll('#matrix td[role=gridcell]').length")
+    counted = []
+    for i in range(cells):
+        cell = "document.querySelectorAll('#matrix td[role=gridcell]')[arguments[0]]"
+        script(page, f"{cell}.click()", i)
+        counted.append(int(script(page, f"return {cell}.textContent || '0'", i)))
+        assert page.find_element("id", "found").text.split()[0] == str(counted[-1])
+    assert sum(counted) == {"oof": 6, "all": 12, "test": 6}[kind]
+
+
 def test_verdicts_by_keys_survive_a_reload(page):
     from selenium.webdriver.common.keys import Keys
 

@@ -3,7 +3,7 @@ const SIZES = { cards: 8, table: 50 };
 const shownLists = Object.entries(data.lists);
 let found = [], page = 0, opened = null;
 
-const filters = { list: $("f-list"), truth: $("f-truth"), top: $("f-top"), split: $("f-split"), verified: $("f-verified"), text: $("f-text"), order: $("f-order"), view: $("f-view") };
+const filters = { list: $("f-list"), truth: $("f-truth"), top: $("f-top"), split: $("f-split"), verified: $("f-verified"), scored: $("f-scored"), text: $("f-text"), order: $("f-order"), view: $("f-view") };
 
 function setUpReview() {
   const lists = [...shownLists.map(([id, list]) => [id, `${list.title} (${list.rows.length.toLocaleString("en")})`]), ["all", `All clips (${N.toLocaleString("en")})`], ["judged", "With a verdict"], ["quarantined", "Quarantined"]];
@@ -23,11 +23,12 @@ function setUpReview() {
 }
 
 /** List the clips of a class, or of a cell of the matrix. */
-function listClips({ truth = "", top = "", split = "" }) {
+function listClips({ truth = "", top = "", split = "", scored = "" }) {
   filters.list.value = "all";
   filters.truth.value = String(truth);
   filters.top.value = String(top);
   filters.split.value = split;
+  filters.scored.value = scored;
   filters.verified.value = filters.text.value = "";
   filters.order.value = truth === top ? "pl" : "p1";
   page = 0;
@@ -38,12 +39,12 @@ function listClips({ truth = "", top = "", split = "" }) {
 }
 
 function select() {
-  const c = data.clips, list = filters.list.value, [truth, top, verified] = [filters.truth, filters.top, filters.verified].map((f) => (f.value === "" ? null : Number(f.value)));
+  const c = data.clips, list = filters.list.value, [truth, top, verified, scored] = [filters.truth, filters.top, filters.verified, filters.scored].map((f) => (f.value === "" ? null : Number(f.value)));
   const text = filters.text.value.toLowerCase(), split = filters.split.value;
   const base = data.lists[list] ? data.lists[list].rows : list === "quarantined" ? Object.keys(data.quarantined).map(Number) : list === "judged" ? [...verdicts.keys()].sort((a, b) => a - b) : [...Array(N).keys()];
   const rows = base.filter((i) =>
     (truth === null || c.truth[i] === truth) && (top === null || c.top[3 * i] === top) && (!split || c.split[i] === split) &&
-    (verified === null || c.verified[i] === verified) && (!text || c.name[i].toLowerCase().includes(text)));
+    (verified === null || c.verified[i] === verified) && (scored === null || c.scored[i] === scored) && (!text || c.name[i].toLowerCase().includes(text)));
   const order = filters.order.value, last = (value) => (value < 0 ? Infinity : value);
   if (order === "name") rows.sort((a, b) => (c.name[a] < c.name[b] ? -1 : 1));
   if (order === "truth") rows.sort((a, b) => className(c.truth[a]).localeCompare(className(c.truth[b])) || a - b);

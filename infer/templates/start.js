@@ -6,5 +6,5 @@ setUpReview();
 setUpVerdicts(redraw);
 drawPage();
 setUpSorting($("class-table"), (truth) => listClips({ truth }));
-setUpMatrix((truth, top, kind) => listClips({ truth, top, split: kind === "test" ? "t" : "r" }));
+setUpMatrix((truth, top, kind) => listClips({ truth, top, split: kind === "test" ? "t" : "r", scored: kind === "all" ? "" : "1" }));
 performance.mark("earmark-ready");
