@@ -354,7 +354,8 @@ def _media_words(report: Report, sounds: Mapping[int, Sound]) -> str:
     which = "All clips" if n_pictured == n_clips else f"{n_pictured:,} of {n_clips:,} clips, the heads of all lists,"
     parts = [f"{which} have spectrograms, as stored, and a player; colours span each clip’s own range."]
     if embedded:
-        parts.append(f"Sounds in this file: {embedded:,}.")
+        megabytes = sum(len(sound.data) for sound in sounds.values()) / 1e6
+        parts.append(f"Sounds in this file: {embedded:,} ({megabytes:.1f} MB).")
     if linked:
         parts.append(f"Linked: {linked:,}, which play while this file and the corpus stay where they are.")
     return " ".join(parts)

@@ -5,6 +5,7 @@ import time
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from report_samples import BIDI, HOSTILE, LABELS, write_hostile_corpus, write_run
@@ -129,15 +130,31 @@ def test_it_fits_the_window_in_light_and_dark(page, width, scheme):
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
-def test_every_picture_and_player_loads(page):
-    seen = 0
+def count_loaded(page):
+    """Wait for every picture and player of every page; give the number of clips, of their pictures and players."""
+    seen = np.zeros(3, int)
     for _ in all_cards(page):
         wait_for(page, "[...document.images].every((image) => image.complete && image.naturalWidth > 100)")
         wait_for(page, "[...document.querySelectorAll('audio')].every((player) => player.readyState >= 1)")
-        assert script(page, "return document.images.length") == 2 * len(names(page))
-        assert script(page, "return document.querySelectorAll('audio').length") == len(names(page))
-        seen += len(names(page))
-    assert seen == 18
+        kinds = ("#list .card", "#list img", "#list audio")
+        seen += [script(page, "return document.querySelectorAll(arguments[0]).length", kind) for kind in kinds]
+    return seen.tolist()
+
+
+def test_every_picture_and_player_loads(page):
+    assert count_loaded(page) == [18, 36, 18]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_report_of_the_demo_loads(browser, tmp_path):
+    run_json("demo", tmp_path / "demo", "--clips", 82, "--epochs", 2)
+    places = ["--store", tmp_path / "demo" / "features", "--runs", tmp_path / "demo" / "runs"]
+    run_json("report", tmp_path / "demo" / "data", *places, "--out", tmp_path / "report.html")
+    browser.get((tmp_path / "report.html").as_uri())
+    n_clips, n_pictures, n_players = count_loaded(browser)
+    assert n_clips == n_players == n_pictures / 2 > 82
+    assert [entry["message"] for entry in browser.get_log("browser")] == []
 
 
 def test_charts_are_drawn(page):
