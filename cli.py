@@ -1919,6 +1919,8 @@ def evaluate(predictions: Path, corpus: Path, as_json: bool) -> None:
 
 
 def _evaluate_text(result: dict[str, Any]) -> str:
+    from corpus.rows import counted
+
     def row(name: str, part: dict[str, Any]) -> str:
         error = f" ± {part['map3_se']:.3f}" if part["map3_se"] is not None else ""
         return f"{name:<9} mAP@3 {part['map3']:.3f}{error}   {part['clips']} clips"
@@ -1926,7 +1928,8 @@ def _evaluate_text(result: dict[str, Any]) -> str:
     lines = [f"{name:<28} {ap3:.3f}" for name, ap3 in sorted(result["by_class"].items(), key=lambda item: item[1])]
     lines = ["AP@3 a class:", *lines, ""]
     lines += [row(name, part) for name, part in result["by_usage"].items()]
-    return "\n".join([*lines, f"{row('all', result)}   accuracy {result['accuracy']:.3f}"])
+    groups = f" of {counted(result['groups'], 'group')}" if result["groups"] else ""
+    return "\n".join([*lines, f"{row('all', result)}{groups}   accuracy {result['accuracy']:.3f}"])
 
 
 @cli.command()

@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cache.errors import CorpusError, InputError, NotFoundError
+from corpus.groups import groups_of
 from infer.submission import N_LABELS
 from train.metrics import accuracy, average_precision_at_3, mean_and_error, top_classes
 
@@ -34,7 +35,8 @@ def evaluate(predictions: Path, clips: pd.DataFrame) -> dict[str, Any]:
     Returns
     -------
     dict
-        map3, map3_se, accuracy, clips, by_usage, by_class; a number that cannot be given is None.
+        map3, map3_se, accuracy, clips, groups, by_usage, by_class; a number that cannot be given is None. Where clips
+        come in groups, errors are those of so many groups: see `train.metrics.mean_and_error`.
 
     Raises
     ------
@@ -72,12 +74,14 @@ def score(ranked: Mapping[str, list[str]], clips: pd.DataFrame, *, source: str) 
     labels = truth["label"].map(index).to_numpy(np.int64)
     given = np.array([_indices(ranked[name], index) for name in truth["fname"]], np.int64).reshape(-1, N_LABELS)
     ap = average_precision_at_3(labels, given)
-    map3, map3_se = mean_and_error(ap)
+    groups = groups_of(truth)
+    map3, map3_se = mean_and_error(ap, groups)
     return {
         "map3": map3,
         "map3_se": _number(map3_se),
         "accuracy": accuracy(labels, given),
         "clips": len(truth),
+        "groups": None if groups is None else len(np.unique(groups)),
         "by_usage": _by_usage(truth, ap),
         "by_class": {label: float(ap[labels == i].mean()) for label, i in index.items()},
     }
@@ -161,11 +165,12 @@ def _indices(labels: list[str], index: dict[str, int]) -> list[int]:
 
 
 def _by_usage(truth: pd.DataFrame, ap: NDArray[np.float64]) -> dict[str, dict[str, float | int | None]]:
-    usage = truth["usage"].to_numpy()
+    usage, groups = truth["usage"].to_numpy(), groups_of(truth)
     parts = {}
     for name in sorted(truth["usage"].dropna().unique(), reverse=True):  # Public, then Private, as Kaggle has them
-        map3, map3_se = mean_and_error(ap[usage == name])
-        parts[str(name)] = {"map3": map3, "map3_se": _number(map3_se), "clips": int((usage == name).sum())}
+        part = usage == name
+        map3, map3_se = mean_and_error(ap[part], None if groups is None else groups[part])
+        parts[str(name)] = {"map3": map3, "map3_se": _number(map3_se), "clips": int(part.sum())}
     return parts
 
 

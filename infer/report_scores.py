@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
+from corpus.groups import groups_of
 from infer.evaluate import rank, score, scored_clips
 from train.metrics import mean_and_error
 
@@ -109,7 +110,7 @@ def class_scores(judged: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
         row |= {"verified": int((own["verified"] == 1).sum()), "unverified": int((own["verified"] == 0).sum())}
         for name, split in (("oof", "train"), ("test", "test")):
             part = judged[(judged["split"] == split) & judged["scored"] & (judged["truth"] == number)]
-            row[name], row[f"{name}_se"] = mean_and_error(part["ap3"].to_numpy(np.float64))
+            row[name], row[f"{name}_se"] = mean_and_error(part["ap3"].to_numpy(np.float64), groups_of(part))
             row[f"{name}_clips"] = len(part)
         rows.append(row)
     return pd.DataFrame(rows).sort_values(["oof", "label"], na_position="last", kind="stable").reset_index(drop=True)

@@ -49,6 +49,15 @@ def test_golden_numbers(tmp_path: Path, clips: pd.DataFrame) -> None:
     assert result["by_class"] == {"Bark": 0.5, "Flute": 0.5, "Gong": pytest.approx(1 / 3)}
 
 
+def test_errors_are_those_of_groups_where_there_are_any(tmp_path: Path, clips: pd.DataFrame) -> None:
+    assert evaluate(csv(tmp_path, GOLDEN), clips)["groups"] is None
+    clips.loc[:3, "group"] = ["a", "a", None, "b"]
+    result = evaluate(csv(tmp_path, GOLDEN), clips)
+    deviation = pd.Series([1 + 1 / 2, 1 / 3, 0]) - 11 / 24 * pd.Series([2, 1, 1])
+    assert result["groups"] == 3
+    assert result["map3_se"] == pytest.approx((3 / 2 * (deviation**2).sum()) ** 0.5 / 4)
+
+
 def test_rows_in_any_order_and_rows_that_do_not_count(tmp_path: Path, clips: pd.DataFrame) -> None:
     header, *rows = GOLDEN.splitlines()
     more = ["5.wav,Bark", "6.wav,Bark", "stranger.wav,Bark"]  # ignored, without label, unknown

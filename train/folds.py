@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from cache.errors import InputError
+from corpus.groups import groups_of
 
 
 def assign_folds(clips: pd.DataFrame, *, n_folds: int, seed: int) -> NDArray[np.int64]:
@@ -44,15 +45,14 @@ def assign_folds(clips: pd.DataFrame, *, n_folds: int, seed: int) -> NDArray[np.
         raise InputError(message)
     verified = clips["manually_verified"].fillna(value=True).astype(int)
     stratum = (clips["label"].astype(str) + "/" + verified.astype(str)).to_numpy()
-    groups = clips["group"]
-    if groups.isna().all():
+    groups = groups_of(clips)
+    if groups is None:
         return _split(StratifiedKFold, stratum, n_folds, seed, None)
-    alone = pd.Series([f"\0{name}" for name in clips["fname"]], index=clips.index)
-    groups = groups.where(groups.notna(), alone)
-    if groups.nunique() < n_folds:
-        message = f"--folds must be up to the number of groups ({groups.nunique()}); got {n_folds}"
+    n_groups = len(np.unique(groups))
+    if n_groups < n_folds:
+        message = f"--folds must be up to the number of groups ({n_groups}); got {n_folds}"
         raise InputError(message)
-    return _split(StratifiedGroupKFold, stratum, n_folds, seed, groups.to_numpy())
+    return _split(StratifiedGroupKFold, stratum, n_folds, seed, groups)
 
 
 def _given_folds(clips: pd.DataFrame) -> NDArray[np.int64]:

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from corpus.groups import groups_of
 from corpus.tables import read_corpus
 from infer.oof import read_out_of_fold
 from train.metrics import average_precision_at_3, top_classes
@@ -27,7 +28,7 @@ from train.metrics import average_precision_at_3, top_classes
 TRUTH = "train_truth.csv"
 """In a corpus with wrong labels: the right ones."""
 AP = NDArray[np.float64]
-Groups = NDArray[np.str_]
+Groups = NDArray[np.object_]
 
 
 class Missing(Exception):
@@ -104,10 +105,7 @@ class Workplace:
 
     def groups(self, *, held: bool) -> Groups | None:
         """Return the group of each clip that ``held_ap`` or ``test_ap`` scores; None where there are none."""
-        if not self.has_groups():
-            return None
-        table = self._verified() if held else self.scored()
-        return table["group"].fillna(table["fname"]).to_numpy(str)
+        return groups_of(self._verified() if held else self.scored())
 
     def scored(self) -> pd.DataFrame:
         """Return the test clips that have a label and count, as ``cli evaluate`` takes them."""
