@@ -76,7 +76,18 @@ def save_networks(runs: Path, name: str, folds: int) -> None:
 
 
 def command(recordings: Path, folder: Path, name: str, jobs: int, runtime: str) -> list[str]:
-    words = ["tag", recordings, "--out", folder / "tags.csv", "--jobs", jobs, "--store", folder / "none", "--json"]
+    words = [
+        "tag",
+        recordings,
+        "--out",
+        folder / "tags.csv",
+        "--jobs",
+        jobs,
+        "--store",
+        folder / "none",
+        "--force",
+        "--json",
+    ]
     networks = ["--runs", folder / "runs", "--run", name]
     if runtime == "onnx":
         networks = ["--bundle", folder / f"bundle-{name}", "--runtime", "onnx"]
