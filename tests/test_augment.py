@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.augment import equalise, erase, mask, mixup, raise_floor, reverberate, shift_and_flip, shift_bands
+from train.augment import equalise, erase, mask, mixup, shift_and_flip, shift_bands
 
 B, T, M = 64, 40, 16
 
@@ -51,48 +51,6 @@ def test_shares_of_a_tiny_alpha_are_numbers() -> None:
     one = torch.ones(20_000, 1, 1)
     share = mixup(one, one, alpha=1e-3, generator=seeded())[1]  # both gamma variates underflow
     assert share.isfinite().all()
-
-
-# --- rooms and floors ------------------------------------------------------------------------------------------------
-
-
-def test_a_tail_falls_as_a_room_lets_it() -> None:
-    click = torch.full((B, T, M), -300.0)
-    click[:, 5] = 0.0
-    wet = reverberate(click, probability=1.0, decibel=1.0, frame_seconds=0.02, generator=seeded())
-    assert torch.equal(wet[:, :6], click[:, :6])  # nothing sounds before it begins, and the sound stays
-    tails = wet[:, 6:, 0]
-    fall = -tails.diff(dim=1)
-    assert torch.allclose(fall, fall[:, :1].expand_as(fall), atol=1e-4)
-    seconds = 60 * 0.02 / fall[:, 0]
-    assert 0.39 < seconds.min() < 0.6 < 2.5 < seconds.max() < 4.01
-    below = -tails[:, 0] - fall[:, 0]
-    assert 5.9 < below.min() < 10 < 25 < below.max() < 30.1
-
-
-def test_a_tail_is_heard_where_it_is_louder(x: torch.Tensor) -> None:
-    wet = reverberate(x, probability=1.0, decibel=0.05, frame_seconds=0.02, generator=seeded())
-    assert (wet >= x).all()
-    assert (wet > x).any()
-
-
-def test_a_floor_lies_below_the_peak() -> None:
-    x = torch.linspace(-100, 3, T)[None, :, None].repeat(B, 1, M)
-    raised = raise_floor(x, probability=1.0, decibel=0.5, generator=seeded())
-    floor = 3 - raised.amin(dim=(1, 2))
-    assert 12.4 < floor.min() < 16 < 33 < floor.max() < 37.6
-    assert torch.equal(raised, torch.maximum(x, (3 - floor)[:, None, None]))
-
-
-@pytest.mark.parametrize("probability", [0.0, 0.5, 1.0])
-def test_so_many_windows_get_a_tail_or_a_floor(probability: float) -> None:
-    x = torch.full((1_000, 4, 2), -100.0)
-    x[:, 1] = 0.0
-    wet = reverberate(x, probability=probability, decibel=1.0, frame_seconds=0.02, generator=seeded())
-    raised = raise_floor(x, probability=probability, decibel=1.0, generator=seeded())
-    for changed in (wet, raised):
-        share = (changed != x).any(dim=2).any(dim=1).float().mean()
-        assert float(share) == pytest.approx(probability, abs=0.05)
 
 
 # --- other pitches, other microphones ------------------------------------------------------------------------------

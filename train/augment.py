@@ -32,59 +32,6 @@ def mixup(x: Tensor, other: Tensor, *, alpha: float, generator: torch.Generator)
     return torch.lerp(other, x, share[:, None, None]), share
 
 
-REVERB_SECONDS = (0.4, 4.0)
-"""Shortest and longest time in which a tail falls by 60 dB."""
-REVERB_DB = (6.0, 30.0)
-"""Least and most by which a tail lies below its sound."""
-FLOOR_DB = (25.0, 75.0)
-"""Least and most by which a floor lies below a window's peak."""
-
-
-def reverberate(
-    x: Tensor, *, probability: float, decibel: float, frame_seconds: float, generator: torch.Generator
-) -> Tensor:
-    """Give some windows the tail of a room: a band falls no faster than the room lets it.
-
-    Parameters
-    ----------
-    x : Tensor [shape=(B, T, M)]
-    probability : float in [0, 1]
-    decibel : float > 0
-        What one dB is in the units of ``x``.
-    frame_seconds : float > 0
-        Between frames.
-    """
-    n_windows, n_frames, _ = x.shape
-    wanted, wet, speed = torch.rand(3, n_windows, 1, 1, generator=generator)
-    shortest, longest = REVERB_SECONDS
-    fall = 60 * frame_seconds / (shortest * (longest / shortest) ** speed)  # dB a frame; times are drawn on a log scale
-    rows = (wanted.flatten() < probability).nonzero().flatten()
-    below, fall = (_between(REVERB_DB, wet)[rows] * decibel).to(x.device), (fall[rows] * decibel).to(x.device)
-    slope = torch.arange(n_frames, device=x.device)[None, :, None] * fall
-    dry = x[rows.to(x.device)]
-    tail = torch.cummax(dry + slope, dim=1).values - slope - below
-    return x.index_copy(0, rows.to(x.device), torch.maximum(dry, tail))
-
-
-def raise_floor(x: Tensor, *, probability: float, decibel: float, generator: torch.Generator) -> Tensor:
-    """Raise what lies below a floor to it in some windows: a recorder that hears less, or codes more coarsely.
-
-    Parameters
-    ----------
-    x : Tensor [shape=(B, T, M)]
-    probability : float in [0, 1]
-    decibel : float > 0
-        What one dB is in the units of ``x``.
-    """
-    wanted, height = torch.rand(2, len(x), 1, 1, generator=generator)
-    below = torch.where(wanted < probability, _between(FLOOR_DB, height) * decibel, torch.inf).to(x.device)
-    return torch.maximum(x, x.amax(dim=(1, 2), keepdim=True) - below)
-
-
-def _between(limits: tuple[float, float], share: Tensor) -> Tensor:
-    return limits[0] + (limits[1] - limits[0]) * share
-
-
 def shift_bands(x: Tensor, *, most: float, generator: torch.Generator) -> Tensor:
     """Move each window up or down by up to ``most`` of its bands: a sound of another pitch.
 

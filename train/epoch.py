@@ -153,16 +153,9 @@ def _step(
 def _augmented(
     job: FoldJob, model: Network, batch: Batch, engine: Engine, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Normalise, augment and mix a batch; return it [B, T, M] and the parts' shares [P, B]."""
+    """Normalise, mix, shift, flip, erase and mask a batch; return it [B, T, M] and the parts' shares [P, B]."""
     recipe = job.recipe
     x = model.normalise(batch.windows.to(engine.device).float())
-    decibel = _decibel(job, model)
-    if recipe.reverb_probability:
-        seconds = job.settings["mode"]["hop_samples"] / job.settings["mode"]["sample_rate_hz"]
-        p = recipe.reverb_probability
-        x = augment.reverberate(x, probability=p, decibel=decibel, frame_seconds=seconds, generator=generator)
-    if recipe.floor_probability:
-        x = augment.raise_floor(x, probability=recipe.floor_probability, decibel=decibel, generator=generator)
     if len(batch.clips) == 2:
         half = batch.clips.shape[1]
         x, share = augment.mixup(x[:half], x[half:], alpha=recipe.mixup_alpha, generator=generator)
@@ -180,14 +173,6 @@ def _augmented(
     if recipe.mask_bands or recipe.mask_frames:
         x = augment.mask(x, bands=recipe.mask_bands, frames=recipe.mask_frames, generator=generator)
     return x, shares
-
-
-def _decibel(job: FoldJob, model: Network) -> float:
-    """Return what one dB is in normalised units."""
-    mode = job.settings["mode"]
-    stored = 1.0 if mode.get("log_offset") is None else math.log(10) / (10 if mode.get("power", 2) == 2 else 20)
-    scale = float(model.normalise.std) if model.normalise.kind in ("featurewise", "peakwise") else 1.0
-    return stored / scale
 
 
 def _targets(job: FoldJob, batch: Batch, shares: Tensor, engine: Engine) -> Targets:

@@ -61,8 +61,6 @@ class Recipe:
     flip : bool
         Reverse half of the windows in time.
     erase_probability : float in [0, 1]
-    reverb_probability, floor_probability : float in [0, 1]
-        Of a window to get the tail of a room, and a floor below which nothing is heard.
     max_band_shift : float in [0, 1]
         Largest shift in frequency, as a share of the bands.
     equaliser_std : float >= 0
@@ -107,8 +105,6 @@ class Recipe:
     max_shift: float = 0.4
     flip: bool = True
     erase_probability: float = 0.5
-    reverb_probability: float = 0.0
-    floor_probability: float = 0.0
     max_band_shift: float = 0.0
     equaliser_std: float = 0.0
     mask_bands: float = 0.0
@@ -185,8 +181,6 @@ _SHARES = (
     "unmixed_share",
     "max_shift",
     "erase_probability",
-    "reverb_probability",
-    "floor_probability",
     "max_band_shift",
     "mask_bands",
     "mask_frames",
