@@ -12,7 +12,8 @@ which is the best of nine for the yardstick, chosen on the timeline itself.
 Scores are F1: of events with a collar of 500 and 200 ms, offsets within that or half the event's length, and of
 segments of a second. Must hold on the quiet timeline with a collar of 500 ms: at least 0.6, and 0.1 above the yardstick
 (where ``--no-claims`` is not given). Calibration: of the run's out-of-fold predictions, the expected calibration error
-with a temperature, fitted on other clips, is at most half of that without, or at most 0.05, or what chance gives.
+with a temperature, fitted on other clips, is at most half of that without, or at most 0.05. What perfectly calibrated
+probabilities would show on so many clips stands beside it.
 
     python benchmarks/captions.py CORPUS --runs DIR [--run NAME] [--an-hour N] [--seeds 0,1,2] [--no-claims]
                                   [--jobs N] [--json]
