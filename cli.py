@@ -1929,7 +1929,17 @@ def _evaluate_text(result: dict[str, Any]) -> str:
     lines = ["AP@3 a class:", *lines, ""]
     lines += [row(name, part) for name, part in result["by_usage"].items()]
     groups = f" of {counted(result['groups'], 'group')}" if result["groups"] else ""
-    return "\n".join([*lines, f"{row('all', result)}{groups}   accuracy {result['accuracy']:.3f}"])
+    lines.append(f"{row('all', result)}{groups}   accuracy {result['accuracy']:.3f}")
+    return "\n".join(lines + _reference_lines(result["references"]))
+
+
+def _reference_lines(references: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not references:
+        return []
+    lines = ["", f"{'published':<22} Public  Private"]
+    return lines + [
+        f"{row['name']:<22}  {row['public']:.3f}    {row['private']:.3f}  {row['source']}" for row in references
+    ]
 
 
 @cli.command()

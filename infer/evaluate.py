@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from cache.errors import CorpusError, InputError, NotFoundError
 from corpus.groups import groups_of
+from infer.references import references_for
 from infer.submission import N_LABELS
 from train.metrics import accuracy, average_precision_at_3, mean_and_error, top_classes
 
@@ -36,7 +37,8 @@ def evaluate(predictions: Path, clips: pd.DataFrame) -> dict[str, Any]:
     -------
     dict
         map3, map3_se, accuracy, clips, groups, by_usage, by_class; a number that cannot be given is None. Where clips
-        come in groups, errors are those of so many groups: see `train.metrics.mean_and_error`.
+        come in groups, errors are those of so many groups: see `train.metrics.mean_and_error`. references:
+        published scores, where the clips are FSDKaggle2018's (see `infer.references`).
 
     Raises
     ------
@@ -84,6 +86,7 @@ def score(ranked: Mapping[str, list[str]], clips: pd.DataFrame, *, source: str) 
         "groups": None if groups is None else len(np.unique(groups)),
         "by_usage": _by_usage(truth, ap),
         "by_class": {label: float(ap[labels == i].mean()) for label, i in index.items()},
+        "references": references_for(clips, truth),
     }
 
 
