@@ -72,16 +72,17 @@ def train_fold(job: FoldJob) -> dict[str, Any]:
     """
     torch.set_num_threads(job.threads)
     engine = pick_engine(job.device)
-    clips, held = (_open(job, chosen, engine) for chosen in (job.trained, np.flatnonzero(job.held)))
+    clips, held = (open_job_clips(job, chosen, engine) for chosen in (job.trained, np.flatnonzero(job.held)))
     # Weights and dropout draw from torch's global generators, which are the caller's.
     with torch.random.fork_rng([engine.device] if engine.device.type == "cuda" else []):
-        state = _start(job, clips, engine)
+        state = start_fold(job, clips, engine)
         with contextlib.ExitStack() as stack:
             _train_epochs(job, state, clips, held, engine, stack)
     return _finish(job, state, clips, held, engine)
 
 
-def _open(job: FoldJob, chosen: NDArray[np.int64], engine: Engine) -> Clips:
+def open_job_clips(job: FoldJob, chosen: NDArray[np.int64], engine: Engine) -> Clips:
+    """Open some clips of a job as its recipe takes them, in the GPU's memory where they are to lie there."""
     clips = open_clips(
         job.reader,
         chosen.tolist(),
@@ -94,7 +95,8 @@ def _open(job: FoldJob, chosen: NDArray[np.int64], engine: Engine) -> Clips:
     return clips
 
 
-def _start(job: FoldJob, clips: Clips, engine: Engine) -> State:
+def start_fold(job: FoldJob, clips: Clips, engine: Engine) -> State:
+    """Return the state that a job begins with: that of its ``last/`` where there is one."""
     torch.manual_seed(job.seed_of(0))
     mode = job.settings["mode"]
     settings = job.recipe.network_settings(
