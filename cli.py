@@ -17,7 +17,7 @@ import textwrap
 import threading
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from infer.calibration import Calibration
     from infer.captioning import CaptionTask
     from infer.clips import StoredClip
+    from infer.forecast import RunForecast
     from infer.oof import OutOfFold
     from infer.phrases import Phrases
     from infer.report import Report
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from infer.tags import Tagged
     from infer.trained import Trained
     from train.checkpoint import Checkpoint
+    from train.chosen import Budget
     from train.job import FoldJob
     from train.plan import RunRequest
 
@@ -374,6 +376,24 @@ def parallel_options(function: Function) -> Function:
     return cast(Function, jobs_option(placed))
 
 
+def recipe_options(function: Function) -> Function:
+    """Add ``--folds`` and ``--recipe``."""
+    recipe = option(
+        "--recipe",
+        type=click.Choice(RECIPE_NAMES),
+        default="best",
+        show_default=True,
+        help="Network and settings of training.",
+    )(function)
+    return option(
+        "--folds",
+        type=click.IntRange(min=2),
+        default=5,
+        show_default=True,
+        help="Number of folds, where the corpus brings none.",
+    )(recipe)
+
+
 def relabel_option(text: str) -> Callable[[Function], Function]:
     """Return ``--relabel``, which can be given several times."""
     return option(
@@ -588,51 +608,33 @@ def demo(directory: Path, clips: int, epochs: int, seed: int, jobs: int | None, 
       cli demo
       cli demo /tmp/demo --clips 300 --epochs 20
     """
-    from infer.evaluate import evaluate as score
-    from infer.submission import to_submission, write_csv
+    from corpus.tables import read_corpus
 
     start = time.monotonic()
     settings: dict[str, Any] = {
+        **_RUN_SETTINGS,
         "store": directory / "features",
         "runs": directory / "runs",
         "run_name": f"best-{epochs}-epochs",
+        "out": directory / "submission.csv",
+        "report_out": directory / "report.html",
         "jobs": jobs,
-        "backend": "loky",
-        "scheduler": None,
-        "recipe": "best",
-        "label_noise": None,
         "epochs": epochs,
         "fold": "0",
-        "folds": 5,
-        "limit_minutes": None,
-        "relabel": (),
-        "resume": True,
-        "force": False,
         "seed": seed,
-        "device": "auto",
-        "resident": None,
+        "pictured": _DEMO_PICTURED,
     }
-    stage_seconds: dict[str, float] = {}
+    root = directory / "data"
     with progress_bars() as bars:
-        table = _demo_corpus(directory / "data", clips, seed, jobs, bars, stage_seconds)
-        with _timed("featurize", stage_seconds):
-            stored = {split: _stored(part, _all_modes(), bars, settings) for split, part in table.groupby("split")}
-        with _timed("train", stage_seconds):
-            training = table[table["split"] == "train"]
-            request = _run_request(training, settings)
-            results = _train(training, stored["train"][0], request, bars, settings, started=start)
-        with _timed("predict", stage_seconds):
-            predicted, _, _ = _predict(table[table["split"] == "test"], [], bars, settings)
-            write_csv(to_submission(predicted), directory / "submission.csv")
-    result = score(directory / "submission.csv", table)
-    stages = {name: round(seconds, 1) for name, seconds in stage_seconds.items()}
-    result |= {
-        "submission": str(directory / "submission.csv"),
-        "runs": results,
-        "stages": stages,
-        "seconds": round(time.monotonic() - start, 1),
-    }
-    show(result, _demo_text(directory, result), as_json=as_json)
+        stages = RunStages(root, bars, settings)
+        with stages.timed("synthesize"):
+            _synthesize(root, clips, seed, jobs, bars)
+        table = read_corpus(root)
+        request = _run_request(table[table["split"] == "train"], settings)
+        result = stages.run(table, _all_modes(), request)
+    result["seconds"] = round(time.monotonic() - start, 1)
+    result |= {**result["test"], "submission": result["out"]}
+    show(result, _demo_text(result), as_json=as_json)
 
 
 def _all_modes() -> "list[FeatureMode]":
@@ -649,29 +651,451 @@ def _timed(name: str, seconds: dict[str, float]) -> Iterator[None]:
     say(f"{name}: {human_seconds(seconds[name])}")
 
 
-def _demo_corpus(
-    root: Path, clips: int, seed: int, jobs: int | None, bars: Bars, stage_seconds: dict[str, float]
-) -> "pd.DataFrame":
+def _synthesize(root: Path, clips: int, seed: int, jobs: int | None, bars: Bars) -> None:
     from corpus.synth import write_corpus
-    from corpus.tables import read_corpus
     from featurize.jobs import count_jobs
 
-    with _timed("synthesize", stage_seconds):
-        write_corpus(root, clips=clips, seed=seed, jobs=count_jobs(jobs), progress=_stage(bars, "synthesize"))
-    return read_corpus(root)
+    write_corpus(root, clips=clips, seed=seed, jobs=count_jobs(jobs), progress=_stage(bars, "synthesize"))
 
 
-def _demo_text(directory: Path, result: dict[str, Any]) -> str:
-    best = sorted(result["by_class"].items(), key=lambda item: -item[1])
+def _demo_text(result: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"mAP@3 {result['map3']:.3f} ± {result['map3_se']:.3f} over {result['clips']} test clips of "
-            f"{len(best)} classes (chance: 0.045)",
-            f"best: {', '.join(name for name, _ in best[:4])}; worst: {', '.join(name for name, _ in best[-4:])}",
-            f"{result['submission']} is the Kaggle CSV; {directory / 'runs'} holds networks and learning curves",
-            f"{human_seconds(result['seconds'])}; next: cli featurize YOUR_CORPUS",
+            f"{len(result['by_class'])} classes (chance: 0.045)",
+            _best_and_worst(result["by_class"]),
+            f"{result['out']} is the Kaggle CSV, {result['report']} the report;",
+            f"{result['path']} holds networks and learning curves",
+            f"{human_seconds(result['seconds'])}; next: cli run YOUR_CORPUS",
         ]
     )
+
+
+def _best_and_worst(by_class: Mapping[str, float]) -> str:
+    best = sorted(by_class, key=lambda name: -by_class[name])
+    return f"best: {', '.join(best[:4])}; worst: {', '.join(best[-4:])}"
+
+
+# --- cli run ---------------------------------------------------------------------------------------------------------
+
+_DEMO_PICTURED = 200
+_LEAST_MINUTES = 0.01  # every fold trains an epoch
+_RUN_SETTINGS: dict[str, Any] = {  # of train, predict and report, where run has no option for them
+    "backend": "loky",
+    "scheduler": None,
+    "recipe": "best",
+    "label_noise": None,
+    "epochs": None,
+    "fold": "all",
+    "folds": 5,
+    "limit_minutes": None,
+    "relabel": (),
+    "resume": True,
+    "force": False,
+    "device": "auto",
+    "resident": None,
+    "pictured": 600,
+    "sound_mb": 25.0,
+}
+
+
+def _read_budget(_ctx: click.Context, _param: click.Parameter, text: str | None) -> "Budget | None":
+    from cache.errors import InputError
+    from train.chosen import read_budget
+
+    try:
+        return None if text is None else read_budget(text)
+    except InputError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@cli.command("run")
+@corpus_argument
+@option(
+    "--budget",
+    metavar="30m|2h|8h",
+    callback=_read_budget,
+    help="Time for all of it: epochs, and if need be folds, are as many as fit.  [default: the recipe's]",
+)
+@option("--dry-run", is_flag=True, help="Print the plan, with time and disk for each stage, and stop.")
+@mode_option
+@recipe_options
+@option("--epochs", type=click.IntRange(min=1), help="Epochs.  [default: the recipe's]")
+@option("--out", type=click.Path(path_type=Path), default="submission.csv", show_default=True, help="CSV to write.")
+@option(
+    "--report",
+    "report_out",
+    type=click.Path(path_type=Path),
+    default="report.html",
+    show_default=True,
+    help="HTML file to write.",
+)
+@seed_option(42, seeds="Of folds, weights and draws.")
+@store_option
+@runs_options
+@device_option
+@parallel_options
+@strict_option
+@common
+def run_all(
+    corpus: Path,
+    modes: "tuple[FeatureMode, ...]",
+    budget: "Budget | None",
+    dry_run: bool,
+    strict: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Do all that the competition asks: featurize, train all folds and views, predict, evaluate, report.
+
+    The plan is printed first. A call that was stopped goes on where it was, and one that finds everything done does
+    nothing. With --budget, and no --run, the run is named after both (best-2h).
+
+    \b
+    Example:
+      cli corpus fetch data && cli run data
+      cli run data --dry-run
+      cli run data --budget 2h
+    """
+    from cache.errors import CorpusError
+    from cache.outfile import check_out
+    from corpus.tables import read_corpus
+
+    start = time.monotonic()
+    if budget and settings["epochs"]:
+        message = f"--budget {budget.text} chooses the epochs: leave out --epochs {settings['epochs']}"
+        raise click.UsageError(message)
+    for path in (settings["out"], settings["report_out"]):
+        check_out(path, force=True)
+    if settings["out"].absolute() == settings["report_out"].absolute():
+        message = f"--out and --report must be two files; both are {settings['out']}"
+        raise click.BadParameter(message)
+    clips = read_corpus(corpus)
+    training = clips[(clips["split"] == "train") & clips["label"].notna()]
+    if training.empty:
+        message = f"{corpus} has no training clips: a run trains networks; cli predict predicts with those of another"
+        raise CorpusError(message)
+    settings = _RUN_SETTINGS | settings
+    if budget and settings["run_name"] is None:
+        settings["run_name"] = f"{settings['recipe']}-{budget.text}"
+    request = _run_request(training, settings)
+    chosen = _training_modes(settings["store"], modes, training)
+    with progress_bars() as bars:
+        forecast, request = _forecast(clips, chosen, request, budget, bars, settings)
+        text = _forecast_text(forecast, corpus)
+        if dry_run:
+            show(forecast.to_dict() | {"dry_run": True}, text, as_json=as_json)
+            return
+        say(f"{text}\n")
+        within = _within(budget, forecast, request, started=start) if budget else {}
+        result = RunStages(corpus, bars, settings).run(clips, chosen, request, train_settings=within)
+    result |= {"plan": forecast.to_dict(), "seconds": round(time.monotonic() - start, 1)}
+    show(result, _run_text(result), as_json=as_json)
+    _finish_strict(strict, result["quarantined"])
+
+
+def _within(budget: "Budget", forecast: "RunForecast", request: "RunRequest", *, started: float) -> dict[str, Any]:
+    """Note what was chosen for a budget, and give what makes training end in time for the stages after it."""
+    from train.budget import Choice
+    from train.chosen import write_choice
+
+    write_choice(request.folder, budget, Choice(forecast.epochs, forecast.folds, 0.0))
+    return {
+        "deadline": started + budget.seconds - forecast.after_training(),
+        "fold_seconds": {
+            mode: cost["start_seconds"] + forecast.epochs * cost["epoch_seconds"]
+            for mode, cost in forecast.training.items()
+        },
+    }
+
+
+class RunStages:
+    """The stages of a run, one after the other, with their times; what is done is kept."""
+
+    def __init__(self, corpus: Path, bars: Bars, settings: dict[str, Any]) -> None:
+        self.corpus, self.bars, self.settings = corpus, bars, settings
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def timed(self, name: str) -> Iterator[list[str]]:
+        """Time a stage, and say so in a line, with what the stage adds to the list."""
+        words: list[str] = []
+        start = time.monotonic()
+        yield words
+        self.seconds[name] = time.monotonic() - start
+        self.bars.say(f"{name}: {'; '.join([*words, human_seconds(self.seconds[name])])}")
+
+    def run(
+        self,
+        clips: "pd.DataFrame",
+        modes: "Sequence[FeatureMode]",
+        request: "RunRequest",
+        *,
+        train_settings: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Do all stages that are not done."""
+        with self.timed("featurize") as words:
+            reports, quarantined = _compute(clips, modes, self.bars, self.settings)
+            if not any(report.computed for report in reports.values()):
+                words.append("all there")
+        with self.timed("train") as words:
+            results = self._train(clips, reports, request, self.settings | dict(train_settings or {}))
+            kept = sum(bool(row.get("kept")) for row in results)
+            words.append(f"{kept} of {len(results)} folds were there" if kept else f"{len(results)} folds")
+        run, names = request.folder, [mode.name for mode in modes if mode.name in {row["mode"] for row in results}]
+        with self.timed("predict") as words:
+            predicted, remark = self._predict(clips, reports, run, names)
+            words += remark
+        with self.timed("evaluate"):
+            scores = self._evaluate(clips, run, names)
+        with self.timed("report") as words:
+            words += self._report(clips, reports, run, names, predicted, quarantined)
+        test = int((clips["split"] == "test").sum())
+        return {
+            "run": run.name,
+            "path": str(self.settings["runs"] / run.name),
+            "modes": _mode_results(reports),
+            "runs": results,
+            **scores,
+            "out": str(self.settings["out"]) if test else None,
+            "report": str(self.settings["report_out"]),
+            "quarantined": _list_quarantined(quarantined),
+            "stages": {name: round(seconds, 1) for name, seconds in self.seconds.items()},
+        }
+
+    def _train(
+        self,
+        clips: "pd.DataFrame",
+        reports: "Mapping[str, ModeReport]",
+        request: "RunRequest",
+        settings: dict[str, Any],
+    ) -> list[dict[str, Any]]:
+        started = time.monotonic()
+        if "deadline" in settings:
+            settings["limit_minutes"] = max(_LEAST_MINUTES, (settings["deadline"] - started) / 60)
+        training = clips[(clips["split"] == "train") & clips["label"].notna()]
+        readers = _readers(reports, set(training["fname"]))
+        if request.folds is None and _takes_two_rounds(training, request):
+            request = _first_round(training, readers, request, self.bars, settings, started=started)
+        results = _train(training, readers, request, self.bars, settings, started=started)
+        if stopped := sum(row["epochs"] < request.recipe.epochs for row in results):
+            self.bars.say(f"{stopped} of {len(results)} folds were stopped by the budget; call again to go on")
+        return results
+
+    def _predict(
+        self, clips: "pd.DataFrame", reports: "Mapping[str, ModeReport]", run: Path, names: Sequence[str]
+    ) -> "tuple[dict[str, pd.DataFrame], list[str]]":
+        """Predict the test clips in each view, unless the submission is there as these very networks made it."""
+        from infer.outputs import digest_sources, is_made, note_made
+        from infer.submission import write_csv
+
+        test, out = clips[clips["split"] == "test"], self.settings["out"]
+        if test.empty:
+            return {}, ["the corpus has no test clips"]
+        fnames = test["fname"].tolist()
+        made_from = digest_sources(run, _keys(reports, set(fnames)), names, fnames)
+        if is_made(run, "submission", out, made_from):
+            return {}, [f"{out} is there, as these networks made it"]
+        predicted = self._views(fnames, reports, run, names)
+        joined = list(predicted.values())[-1]
+        spaced = any(" " in name for name in joined.columns)
+        write_csv(joined if spaced else _submission(joined, self.corpus, test), out)
+        note_made(run, "submission", out, made_from)
+        return predicted, [f"{out} holds probabilities, as a class's name holds a space"] if spaced else []
+
+    def _views(
+        self, fnames: list[str], reports: "Mapping[str, ModeReport]", run: Path, names: Sequence[str]
+    ) -> "dict[str, pd.DataFrame]":
+        from infer.runs import load_run
+
+        readers = {mode: reader for mode, (_, reader) in _readers(reports).items()}
+        return _predict_views(fnames, readers, load_run(run, names), self.bars, self.settings)
+
+    def _evaluate(self, clips: "pd.DataFrame", run: Path, names: Sequence[str]) -> dict[str, Any]:
+        """Score the clips that were held out and, where they have labels, the test clips."""
+        from infer.evaluate import evaluate as score_file
+        from infer.evaluate import rank, score
+        from infer.oof import read_out_of_fold
+
+        held = read_out_of_fold(run, names).probabilities
+        held = held[held["fname"].isin(clips.loc[clips["split"] == "train", "fname"])]
+        test = clips[(clips["split"] == "test") & clips["label"].notna()]
+        labelled = bool((test["usage"] != "Ignored").fillna(value=True).any())
+        return {
+            "out_of_fold": score(rank(held), clips[clips["split"] == "train"], source=str(run)),
+            "test": score_file(self.settings["out"], clips) if labelled else None,
+        }
+
+    def _report(
+        self,
+        clips: "pd.DataFrame",
+        reports: "Mapping[str, ModeReport]",
+        run: Path,
+        names: Sequence[str],
+        predicted: "dict[str, pd.DataFrame]",
+        quarantined: Sequence[tuple[str, str]],
+    ) -> list[str]:
+        """Write the report, unless it is there as these very networks and labels made it; give remarks."""
+        from corpus.files import shown_name
+        from infer.outputs import digest_sources, is_made, note_made
+        from infer.report import read_views
+
+        # Without a place to keep its caches matplotlib warns of the time it loses, which nobody here can use.
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)
+        out = self.settings["report_out"]
+        labels = clips[["fname", "split", "label", "manually_verified", "usage"]].to_csv(index=False)
+        made_from = digest_sources(run, _keys(reports), names, labels, self.settings["pictured"])
+        if is_made(run, "report", out, made_from):
+            return [f"{out} is there, as these networks made it"]
+        test = clips.loc[clips["split"] == "test", "fname"].tolist()
+        predicted = predicted or (self._views(test, reports, run, names) if test else {})
+        name = shown_name(self.corpus.resolve().name)
+        made = _make_report(
+            clips, run, name, read_views(run, names), predicted, quarantined, dict(self.seconds), self.settings
+        )
+        readers = {mode: reader for mode, (_, reader) in _readers(reports).items()}
+        _write_page(made, readers, out, self.bars, self.settings)
+        note_made(run, "report", out, made_from)
+        return []
+
+
+def _keys(reports: "Mapping[str, ModeReport]", names: "Container[str] | None" = None) -> "list[Key]":
+    return [key for report in reports.values() for key in report.keys if names is None or key.name in names]
+
+
+def _forecast(
+    clips: "pd.DataFrame",
+    modes: "Sequence[FeatureMode]",
+    request: "RunRequest",
+    budget: "Budget | None",
+    bars: Bars,
+    settings: dict[str, Any],
+) -> "tuple[RunForecast, RunRequest]":
+    """Measure and reckon what there is to do, and choose what fits the budget; an earlier call's choice stays."""
+    from featurize.jobs import count_jobs
+    from featurize.sources import measure_all
+    from infer.forecast import RunForecast, Stage, network_seconds, report_stage, submission_bytes
+    from infer.outputs import was_made
+    from train.budget import Choice, choose, first_round_epochs
+    from train.chosen import read_choice, with_choice
+    from train.forecast import TrainingTask, is_trained, measure_training
+
+    places = {key: settings[key] for key in ("backend", "scheduler")}
+    work = _featurizer(modes, bars, store=settings["store"], jobs=settings["jobs"], **places).plan(clips, time_it=True)
+    lengths = dict(zip(clips["fname"], measure_all(work.sources, jobs=count_jobs(settings["jobs"])), strict=True))
+    training = clips[(clips["split"] == "train") & clips["label"].notna()]
+    test = clips.loc[clips["split"] == "test", "fname"].tolist()
+    n_folds = _count_folds(training, request)
+    workers, threads = _training_workers(request.device, settings["jobs"], n_folds * len(modes))
+    task = TrainingTask(
+        modes=modes,
+        clip_seconds=[lengths[name] for name in training["fname"]],
+        n_classes=training["label"].nunique(),
+        n_folds=n_folds,
+        workers=workers,
+        threads=threads,
+        first_round=request.recipe.first_round if _takes_two_rounds(training, request) else 0.0,
+    )
+    choice = read_choice(request.folder, budget)
+    chosen_before = choice is not None
+    choice = choice or Choice(request.recipe.epochs, n_folds, 0.0)
+    request = with_choice(request, choice, n_folds=n_folds)
+    left = not is_trained(request, task)
+    measured = measure_training(task, request, **places) if left else None
+    rates = measured.frame_seconds if measured else {}
+    by_network = network_seconds(modes, [lengths[name] for name in test], rates) / workers
+    shown = report_stage(
+        len(clips),
+        pictured=settings["pictured"],
+        mean_seconds=sum(lengths.values()) / len(lengths),
+        sound_bytes=int(settings["sound_mb"] * 1e6),
+    )
+    if measured and budget and not chosen_before:
+        choice = choose(
+            measured.cost,
+            budget_seconds=budget.seconds,
+            epochs=request.recipe.epochs,
+            other_seconds=work.seconds + shown.seconds,
+            fold_seconds=by_network,
+        )
+        request = with_choice(request, choice, n_folds=n_folds)
+    epochs, folds = choice.epochs, choice.folds
+    first = first_round_epochs(epochs, task.first_round) if task.first_round and folds == n_folds else 0
+    rounds = f"{first} + {epochs}" if first else str(epochs)
+    n_networks = folds * len(modes)
+    todo = sum(len(waiting.sources) for waiting in work.tasks)
+    counts = f"{todo:,} clips, {' and '.join(work.todo)}" if todo else f"{len(clips):,} clips, all there"
+    stages = [Stage("featurize", counts, work.seconds, work.n_bytes)]
+    if measured:
+        seconds, n_bytes = measured.cost.seconds(epochs, folds), measured.cost.n_bytes(folds)
+        stages.append(Stage("train", f"{n_networks} folds of {rounds} epochs", seconds, n_bytes))
+    else:
+        stages.append(Stage("train", f"{n_networks} folds, all trained"))
+    changed = left or bool(work.tasks)
+    if test and (changed or not was_made(request.folder, "submission", settings["out"])):
+        what = f"{len(test):,} clips by {n_networks} networks"
+        stages.append(Stage("predict", what, by_network * folds, submission_bytes(len(test))))
+    else:
+        stages.append(Stage("predict", f"{settings['out']} is there" if test else "no test clips"))
+    made = not changed and was_made(request.folder, "report", settings["report_out"])
+    stages.append(Stage("report", f"{settings['report_out']} is there") if made else shown)
+    forecast = RunForecast(
+        clips={split: int((clips["split"] == split).sum()) for split in ("train", "test")},
+        hours=sum(lengths.values()) / 3600,
+        classes=task.n_classes,
+        folds=folds,
+        epochs=epochs,
+        first_round_epochs=first,
+        run=request.folder.name,
+        recipe=request.recipe.name,
+        modes=[mode.name for mode in modes],
+        stages=stages,
+        training={name: cost.to_dict() for name, cost in measured.cost.folds.items()} if measured else {},
+        workers=workers,
+        budget_seconds=budget.seconds if budget else None,
+    )
+    return forecast, request
+
+
+def _count_folds(training: "pd.DataFrame", request: "RunRequest") -> int:
+    from train.folds import assign_folds
+
+    return int(assign_folds(training, n_folds=request.n_folds, seed=request.seed).max()) + 1
+
+
+def _forecast_text(forecast: "RunForecast", corpus: Path) -> str:
+    from corpus.rows import counted
+    from corpus.summary import fit
+
+    clips = forecast.clips
+    lines = [
+        f"{corpus}: {clips['train']:,} training and {clips['test']:,} test clips, {forecast.hours:.1f} h, "
+        f"{forecast.classes} classes",
+        f"run {forecast.run}: recipe {forecast.recipe}, {' and '.join(forecast.modes)}, "
+        f"{counted(forecast.folds, 'fold')} of each, {counted(forecast.workers, 'fold')} at a time",
+    ]
+    if forecast.budget_seconds:
+        chosen = f"{counted(forecast.epochs, 'epoch')} of {counted(forecast.folds, 'fold')}"
+        lines.append(f"budget {human_seconds(forecast.budget_seconds)}: {chosen} of each view")
+    lines += ["", f"{'stage':<10} {'':<40} {'time':>14} {'disk':>10}"]
+    rows = [(each.name, each.what, each.seconds, each.n_bytes) for each in forecast.stages]
+    for name, what, seconds, n_bytes in [*rows, ("in all", "", forecast.seconds, forecast.n_bytes)]:
+        lines.append(f"{name:<10} {fit(what, 40)} {human_seconds(seconds):>14} {human_bytes(n_bytes):>10}")
+    return "\n".join(lines)
+
+
+def _run_text(result: Mapping[str, Any]) -> str:
+    held, test = result["out_of_fold"], result["test"]
+    error = f" ± {held['map3_se']:.3f}" if held["map3_se"] is not None else ""
+    lines = [f"held out  mAP@3 {held['map3']:.3f}{error}   {held['clips']} training clips"]
+    if test:
+        lines += [*_score_lines(test), _best_and_worst(test["by_class"]), *_reference_lines(test["references"])]
+    lines.append("")
+    if result["out"]:
+        lines.append(f"{result['out']} is the submission" + ("" if test else "; the corpus has no labels to score it"))
+    lines.append(f"{result['report']} is the report, {result['path']} holds networks and learning curves")
+    lines.append(f"{human_seconds(result['seconds'])}; next: open {result['report']} in a browser")
+    return "\n".join(lines)
 
 
 @cli.group()
@@ -1085,20 +1509,7 @@ def _name_own_modes(names: Sequence[str]) -> str:
 @corpus_argument
 @mode_option
 @option("--fold", "fold", default="all", show_default=True, metavar="K|all", help="Fold to train, from 0.")
-@option(
-    "--folds",
-    type=click.IntRange(min=2),
-    default=5,
-    show_default=True,
-    help="Number of folds, where the corpus brings none.",
-)
-@option(
-    "--recipe",
-    type=click.Choice(RECIPE_NAMES),
-    default="best",
-    show_default=True,
-    help="Network and settings of training.",
-)
+@recipe_options
 @option(
     "--label-noise",
     type=click.Choice(["on", "off"]),
@@ -1265,7 +1676,14 @@ def _stored(
     clips: "pd.DataFrame", modes: "Sequence[FeatureMode]", bars: Bars, settings: dict[str, Any]
 ) -> "tuple[dict[str, tuple[FeatureMode, StoreReader]], list[tuple[str, str]]]":
     """Compute what the store lacks, say so, and open readers of the clips that have frames."""
-    from cache import open_store
+    reports, quarantined = _compute(clips, modes, bars, settings)
+    return _readers(reports), quarantined
+
+
+def _compute(
+    clips: "pd.DataFrame", modes: "Sequence[FeatureMode]", bars: Bars, settings: dict[str, Any]
+) -> "tuple[dict[str, ModeReport], list[tuple[str, str]]]":
+    """Compute what the store lacks, and say so."""
     from cache.errors import CorpusError
 
     if clips.empty:
@@ -1279,12 +1697,20 @@ def _stored(
             say(f"{name}: computed {report.computed} clips that the store lacked")
     for name, reason in quarantined:
         say(f"quarantined: {name}: {reason}")
-    readers = {
-        name: (report.mode, open_store(report.store.absolute(), report.keys))
-        for name, report in reports.items()
-        if report.keys
-    }
-    return readers, quarantined
+    return reports, quarantined
+
+
+def _readers(
+    reports: "Mapping[str, ModeReport]", names: "Container[str] | None" = None
+) -> "dict[str, tuple[FeatureMode, StoreReader]]":
+    """Open readers of the clips that have frames: of those named, or of all."""
+    from cache import open_store
+
+    readers = {}
+    for mode, report in reports.items():
+        if keys := [key for key in report.keys if names is None or key.name in names]:
+            readers[mode] = report.mode, open_store(report.store.absolute(), keys)
+    return readers
 
 
 def _train(
@@ -1300,8 +1726,8 @@ def _train(
 
     from cache.errors import CorpusError
     from corpus.rows import counted
-    from featurize.jobs import count_jobs, run_tasks
-    from train.device import pick_engine
+    from featurize.jobs import run_tasks
+    from train.budget import fold_limits
     from train.loop import train_fold
     from train.plan import plan_run
 
@@ -1309,12 +1735,14 @@ def _train(
         message = "no training clip has frames: every one is quarantined; see cli corpus info"
         raise CorpusError(message)
     plan = plan_run(clips, readers, request)
-    on_cpu = pick_engine(request.device).device.type == "cpu"
-    workers = min(count_jobs(settings["jobs"]) if on_cpu else settings["jobs"] or 1, max(1, len(plan.jobs)))
+    workers, threads = _training_workers(request.device, settings["jobs"], len(plan.jobs))
     seconds_left = (settings["limit_minutes"] or math.inf) * 60 - (time.monotonic() - started)
-    limit = max(0.0, seconds_left) * workers / max(1, len(plan.jobs))
-    threads = max(1, count_jobs(None) // workers)
-    jobs = [dataclasses.replace(job, threads=threads, seconds_limit=limit) for job in plan.jobs]
+    modes = [job.settings["mode"]["name"] for job in plan.jobs]
+    limits = fold_limits(modes, seconds_left, workers, expected=settings.get("fold_seconds"))
+    jobs = [
+        dataclasses.replace(job, threads=threads, seconds_limit=limit)
+        for job, limit in zip(plan.jobs, limits, strict=True)
+    ]
     results = list(plan.kept)
     with _watch(jobs, bars):
         for result in run_tasks(
@@ -1326,6 +1754,16 @@ def _train(
                 f"{counted(result['epochs'], 'epoch')}, {human_seconds(result['seconds'])}"
             )
     return sorted(results, key=lambda row: (row["mode"], row["fold"]))
+
+
+def _training_workers(device: str, jobs: int | None, n_folds: int) -> tuple[int, int]:
+    """Return how many folds are trained at a time, and the threads of each."""
+    from featurize.jobs import count_jobs
+    from train.device import pick_engine
+
+    on_cpu = pick_engine(device).device.type == "cpu"
+    workers = min(count_jobs(jobs) if on_cpu else jobs or 1, max(1, n_folds))
+    return workers, max(1, count_jobs(None) // workers)
 
 
 def _folds(text: str) -> list[int] | None:
@@ -1394,8 +1832,8 @@ def predict(corpus: Path, modes: tuple[str, ...], strict: bool, as_json: bool, *
       cli predict --run notebook --out sub.csv --probabilities p.csv
     """
     from corpus.rows import counted
-    from corpus.tables import competition_layout, read_corpus
-    from infer.submission import check_against_sample, to_submission, write_csv
+    from corpus.tables import read_corpus
+    from infer.submission import write_csv
 
     start = time.monotonic()
     _check_outputs(settings["out"], settings["probabilities"])
@@ -1405,12 +1843,7 @@ def predict(corpus: Path, modes: tuple[str, ...], strict: bool, as_json: bool, *
         table, models, quarantined = _predict(clips, modes, bars, settings)
     if settings["probabilities"]:
         write_csv(table, settings["probabilities"])
-    submission = to_submission(table)
-    sample = corpus / "sample_submission.csv"
-    # Elsewhere a sample tells the order of the clips it names, and need not name all.
-    if competition_layout(clips) and sample.exists():
-        check_against_sample(submission, sample)
-    write_csv(submission, settings["out"])
+    write_csv(_submission(table, corpus, clips), settings["out"])
     seconds = round(time.monotonic() - start, 2)
     result = {
         "out": str(settings["out"]),
@@ -1423,6 +1856,19 @@ def predict(corpus: Path, modes: tuple[str, ...], strict: bool, as_json: bool, *
     text = f"{settings['out']}: {counts}, {human_seconds(seconds)}"
     show(result, f"{text}; next: cli evaluate {settings['out']} {corpus}", as_json=as_json)
     _finish_strict(strict, quarantined)
+
+
+def _submission(table: "pd.DataFrame", corpus: Path, clips: "pd.DataFrame") -> "pd.DataFrame":
+    """Turn probabilities into Kaggle's table, checked against the sample submission of a competition's layout."""
+    from corpus.tables import competition_layout
+    from infer.submission import check_against_sample, to_submission
+
+    submission = to_submission(table)
+    sample = corpus / "sample_submission.csv"
+    # Elsewhere a sample tells the order of the clips it names, and need not name all.
+    if competition_layout(clips) and sample.exists():
+        check_against_sample(submission, sample)
+    return submission
 
 
 def _check_outputs(out: Path | None, probabilities: Path | None) -> None:
@@ -1919,18 +2365,20 @@ def evaluate(predictions: Path, corpus: Path, as_json: bool) -> None:
 
 
 def _evaluate_text(result: dict[str, Any]) -> str:
+    lines = [f"{name:<28} {ap3:.3f}" for name, ap3 in sorted(result["by_class"].items(), key=lambda item: item[1])]
+    return "\n".join(["AP@3 a class:", *lines, "", *_score_lines(result), *_reference_lines(result["references"])])
+
+
+def _score_lines(result: Mapping[str, Any]) -> list[str]:
     from corpus.rows import counted
 
-    def row(name: str, part: dict[str, Any]) -> str:
+    def row(name: str, part: Mapping[str, Any]) -> str:
         error = f" ± {part['map3_se']:.3f}" if part["map3_se"] is not None else ""
         return f"{name:<9} mAP@3 {part['map3']:.3f}{error}   {part['clips']} clips"
 
-    lines = [f"{name:<28} {ap3:.3f}" for name, ap3 in sorted(result["by_class"].items(), key=lambda item: item[1])]
-    lines = ["AP@3 a class:", *lines, ""]
-    lines += [row(name, part) for name, part in result["by_usage"].items()]
+    lines = [row(name, part) for name, part in result["by_usage"].items()]
     groups = f" of {counted(result['groups'], 'group')}" if result["groups"] else ""
-    lines.append(f"{row('all', result)}{groups}   accuracy {result['accuracy']:.3f}")
-    return "\n".join(lines + _reference_lines(result["references"]))
+    return [*lines, f"{row('all', result)}{groups}   accuracy {result['accuracy']:.3f}"]
 
 
 def _reference_lines(references: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -1989,10 +2437,7 @@ def report(corpus: Path, modes: tuple[str, ...], strict: bool, as_json: bool, **
     from cache.outfile import check_out
     from corpus.files import shown_name
     from corpus.tables import read_corpus
-    from infer.players import Players
-    from infer.report_page import Media, write_page
     from infer.runs import find_run
-    from infer.thumbnails import FOLDER, Thumbnails
 
     # Without a place to keep its caches matplotlib warns of the time it loses, which nobody here can use.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
@@ -2003,9 +2448,7 @@ def report(corpus: Path, modes: tuple[str, ...], strict: bool, as_json: bool, **
     clips = read_corpus(corpus)
     with progress_bars() as bars:
         found, readers, quarantined = _report(clips, run, shown_name(corpus.resolve().name), modes, bars, settings)
-        thumbnails = Thumbnails(settings["runs"] / FOLDER)
-        players = Players(out.absolute().parent, int(settings["sound_mb"] * 1e6))
-        written = write_page(found, Media(readers, thumbnails, players), out, progress=bars)
+        written = _write_page(found, readers, out, bars, settings)
         drawn = _report_pictures(found, readers, pictures, bars) if pictures else []
     seconds = round(time.monotonic() - start, 2)
     result = {
@@ -2027,16 +2470,13 @@ def _report(
     clips: "pd.DataFrame", run: Path, name: str, modes: Sequence[str], bars: Bars, settings: dict[str, Any]
 ) -> "tuple[Report, dict[str, StoreReader], list[tuple[str, str]]]":
     """Put the report together: read the run, compute what the store lacks, predict the test clips."""
-    from infer.report import Measured, make_report, read_views
+    from infer.report import read_views
     from infer.runs import load_run, stored_mode
-    from train.issues import judge_labels, list_issues
 
     training, test = (clips[clips["split"] == split] for split in ("train", "test"))
     networks = load_run(run, modes)
     views = read_views(run, list(networks))
-    joined = list(views.values())[-1]
-    issues = list_issues(judge_labels(training, joined.probabilities), include_verified=True)
-    _say_unpredicted(training, joined)
+    _say_unpredicted(training, list(views.values())[-1])
     seconds: dict[str, float] = {}
     with _timed("features", seconds):
         wanted = clips if settings["with_test"] else training
@@ -2045,27 +2485,58 @@ def _report(
     predicted: dict[str, pd.DataFrame] = {}
     if settings["with_test"] and len(test):
         with _timed("predict", seconds):
-            predicted = _predict_views(test["fname"].tolist(), readers, networks, list(views), bars, settings)
-    made = make_report(
+            predicted = _predict_views(test["fname"].tolist(), readers, networks, bars, settings)
+    made = _make_report(clips, run, name, views, predicted, quarantined, seconds, settings)
+    return made, readers, quarantined
+
+
+def _make_report(
+    clips: "pd.DataFrame",
+    run: Path,
+    name: str,
+    views: "Mapping[str, OutOfFold]",
+    predicted: "Mapping[str, pd.DataFrame]",
+    quarantined: Sequence[tuple[str, str]],
+    seconds: dict[str, float],
+    settings: dict[str, Any],
+) -> "Report":
+    """Put a report together from what the networks of a run said."""
+    from infer.report import Measured, make_report
+    from train.issues import judge_labels, list_issues
+
+    joined = list(views.values())[-1]
+    training = clips[clips["split"] == "train"]
+    issues = list_issues(judge_labels(training, joined.probabilities), include_verified=True)
+    return make_report(
         clips,
         run,
         views,
         predicted,
         corpus=name,
-        modes=list(networks),
+        modes=list(joined.missing),
         issues=issues["fname"].tolist(),
         quarantined=quarantined,
         measured=Measured(seconds, _report_remarks(clips, joined, bool(predicted))),
         most_pictured=settings["pictured"],
     )
-    return made, readers, quarantined
+
+
+def _write_page(
+    found: "Report", readers: "Mapping[str, StoreReader]", out: Path, bars: Bars, settings: dict[str, Any]
+) -> dict[str, Any]:
+    from infer.players import Players
+    from infer.report_page import Media, write_page
+    from infer.thumbnails import FOLDER, Thumbnails
+
+    thumbnails = Thumbnails(settings["runs"] / FOLDER)
+    players = Players(out.absolute().parent, int(settings["sound_mb"] * 1e6))
+    return write_page(found, Media(readers, thumbnails, players), out, progress=bars)
 
 
 def _predict_views(
     names: list[str],
     readers: "dict[str, StoreReader]",
     networks: "Mapping[str, Sequence[Checkpoint]]",
-    views: Sequence[str],
     bars: Bars,
     settings: dict[str, Any],
 ) -> "dict[str, pd.DataFrame]":
@@ -2074,13 +2545,16 @@ def _predict_views(
 
     from featurize.jobs import count_jobs
     from infer.predict import join_predictions, predict_modes
+    from infer.report import joined_name
     from train.device import pick_engine
 
     torch.set_num_threads(count_jobs(settings["jobs"]))
     by_mode = predict_modes(names, readers, networks, pick_engine(settings["device"]), progress=bars)
     info = next(iter(networks.values()))[0].info
     tables = {mode: join_predictions(names, [by_mode[mode]] if mode in by_mode else [], info) for mode in networks}
-    return tables if len(networks) == 1 else tables | {views[-1]: join_predictions(names, by_mode.values(), info)}
+    if len(networks) == 1:
+        return tables
+    return tables | {joined_name(list(networks)): join_predictions(names, by_mode.values(), info)}
 
 
 def _report_remarks(clips: "pd.DataFrame", predicted: "OutOfFold", tested: bool) -> tuple[str, ...]:

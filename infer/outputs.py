@@ -2,8 +2,8 @@
 
 Conventions
 -----------
-``outputs.json`` in the run's folder: what was made → its file's path, the file's SHA-256, and a digest of all that it was
-made from. What is not there, or was changed, or was made from something else, is made again.
+``outputs.json`` in the run's folder: what was made → its file's path, the file's SHA-256, and a digest of all that it
+was made from. What is not there, or was changed, or was made from something else, is made again.
 """
 
 import hashlib
@@ -47,6 +47,12 @@ def is_made(run: Path, what: str, out: Path, made_from: str) -> bool:
         As from `digest_sources`.
     """
     return out.is_file() and _read(run).get(what) == _record(out, made_from)
+
+
+def was_made(run: Path, what: str, out: Path) -> bool:
+    """Tell whether a file is there as it was made, from whatever it was."""
+    found = _read(run).get(what)
+    return isinstance(found, dict) and out.is_file() and found == _record(out, found.get("made_from", ""))
 
 
 def note_made(run: Path, what: str, out: Path, made_from: str) -> None:

@@ -36,6 +36,10 @@ class FoldCost:
     epoch_seconds: float
     n_bytes: int = 0
 
+    def to_dict(self) -> dict[str, float]:
+        """Return the seconds by name."""
+        return {"start_seconds": round(self.start_seconds, 2), "epoch_seconds": round(self.epoch_seconds, 3)}
+
     def seconds(self, epochs: int) -> float:
         """Return the time of so many epochs, 0 for none."""
         return self.start_seconds + epochs * self.epoch_seconds if epochs > 0 else 0.0
@@ -81,7 +85,9 @@ class TrainingCost:
 
     def _round(self, epochs: int, n_folds: int, done: Mapping[tuple[str, int], int]) -> float:
         keys = [(mode, fold) for mode in self.folds for fold in range(n_folds)]
-        return makespan([self.folds[mode].seconds(epochs - done.get((mode, fold), 0)) for mode, fold in keys], self.workers)
+        return makespan(
+            [self.folds[mode].seconds(epochs - done.get((mode, fold), 0)) for mode, fold in keys], self.workers
+        )
 
     def n_bytes(self, n_folds: int | None = None) -> int:
         """Return what the folds take on disk."""
@@ -113,7 +119,9 @@ class Choice:
     seconds: float
 
 
-def choose(cost: TrainingCost, *, budget_seconds: float, epochs: int, other_seconds: float, fold_seconds: float) -> Choice:
+def choose(
+    cost: TrainingCost, *, budget_seconds: float, epochs: int, other_seconds: float, fold_seconds: float
+) -> Choice:
     """Choose how much of a training fits into a budget.
 
     All folds are trained for as many epochs as fit, up to the recipe's. Where an eighth of the recipe's do not fit, as

@@ -28,6 +28,12 @@ def read_progress(jobs: Sequence[FoldJob]) -> tuple[int, int, str]:
     return done, sum(job.recipe.epochs for job in jobs), note
 
 
+def read_epochs(folder: Path) -> int:
+    """Return the epochs that a fold's ``history.csv`` tells of; 0 where there is none."""
+    row, _ = _last_row(folder / "history.csv")
+    return int(row["epoch"]) if row else 0
+
+
 def _last_row(path: Path) -> tuple[dict[str, str] | None, float]:
     """Return the last whole line as a row, and when the file changed; a line that is being written does not count."""
     try:

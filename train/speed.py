@@ -33,7 +33,7 @@ from train.scores import clip_log_probabilities
 _LENGTHS = 16  # different ones, at even quantiles: as many as fill batches when whole clips are scored
 _MOST_CLIPS = 192
 _MOST_FRAMES = 200_000
-_MOST_EPOCHS = 50
+_MOST_ROUNDS = 50
 _SCORING_SECONDS = 0.3
 _SAVING_SHARE = 0.1  # of an epoch, as train.loop saves
 _SILENCE_DB = -100.0
@@ -149,11 +149,10 @@ def time_training(probe: SpeedProbe) -> Speed:
 def _time(work: Callable[[], object], *, least_seconds: float) -> float:
     """Return the mean seconds of some rounds after a first, in which kernels are chosen."""
     work()
-    begun = time.perf_counter()
-    for rounds in range(1, _MOST_EPOCHS + 1):
+    begun, rounds = time.perf_counter(), 0
+    while not rounds or (time.perf_counter() - begun < least_seconds and rounds < _MOST_ROUNDS):
         work()
-        if time.perf_counter() - begun >= least_seconds:
-            break
+        rounds += 1
     return (time.perf_counter() - begun) / rounds
 
 
