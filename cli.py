@@ -781,7 +781,7 @@ def run_all(
     request = _run_request(training, settings)
     chosen = _training_modes(settings["store"], modes, training)
     with progress_bars() as bars:
-        forecast, request = _forecast(clips, chosen, request, budget, bars, settings)
+        forecast, request = _forecast(clips, chosen, request, budget, bars, settings, started=start)
         text = _forecast_text(forecast, corpus)
         if dry_run:
             show(forecast.to_dict() | {"dry_run": True}, text, as_json=as_json)
@@ -970,11 +970,13 @@ def _forecast(
     budget: "Budget | None",
     bars: Bars,
     settings: dict[str, Any],
+    *,
+    started: float,
 ) -> "tuple[RunForecast, RunRequest]":
     """Measure and reckon what there is to do, and choose what fits the budget; an earlier call's choice stays."""
     from featurize.jobs import count_jobs
     from featurize.sources import measure_all
-    from infer.forecast import RunForecast, Stage, network_seconds, report_stage, submission_bytes
+    from infer.forecast import RunForecast, Stage, network_seconds, predict_stage, report_stage
     from infer.outputs import was_made
     from train.budget import Choice, choose, first_round_epochs
     from train.chosen import read_choice, with_choice
@@ -1015,7 +1017,7 @@ def _forecast(
             measured.cost,
             budget_seconds=budget.seconds,
             epochs=request.recipe.epochs,
-            other_seconds=work.seconds + shown.seconds,
+            other_seconds=time.monotonic() - started + work.seconds + shown.seconds,
             fold_seconds=by_network,
         )
         request = with_choice(request, choice, n_folds=n_folds)
@@ -1033,8 +1035,7 @@ def _forecast(
         stages.append(Stage("train", f"{n_networks} folds, all trained"))
     changed = left or bool(work.tasks)
     if test and (changed or not was_made(request.folder, "submission", settings["out"])):
-        what = f"{len(test):,} clips by {n_networks} networks"
-        stages.append(Stage("predict", what, by_network * folds, submission_bytes(len(test))))
+        stages.append(predict_stage(len(test), n_networks=n_networks, seconds=by_network * folds))
     else:
         stages.append(Stage("predict", f"{settings['out']} is there" if test else "no test clips"))
     made = not changed and was_made(request.folder, "report", settings["report_out"])

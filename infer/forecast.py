@@ -55,9 +55,18 @@ def network_seconds(modes: Sequence[FeatureMode], clip_seconds: Sequence[float],
     return sum(_LOAD_SECONDS + rates.get(name, 0.0) * count for name, count in frames.items())
 
 
-def submission_bytes(n_clips: int) -> int:
-    """Return the size of a submission."""
-    return _ROW_BYTES * n_clips
+def predict_stage(n_clips: int, *, n_networks: int, seconds: float) -> Stage:
+    """Return the stage of predicting.
+
+    Parameters
+    ----------
+    n_clips, n_networks : int
+    seconds : float
+        Of the networks, as from `network_seconds`.
+    """
+    return Stage(
+        "predict", f"{n_clips:,} clips by {n_networks} networks", _PREDICT_SECONDS + seconds, _ROW_BYTES * n_clips
+    )
 
 
 def report_stage(n_clips: int, *, pictured: int, mean_seconds: float, sound_bytes: int) -> Stage:

@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cache.errors import InputError
+from corpus.rows import counted
 
 LEAST_SHARE = 1 / 8
 """Of a recipe's epochs: with fewer, a training of fewer folds is the better use of the time."""
-MARGIN = 0.1
-"""A plan fills a budget to 1 / (1 + MARGIN) of it: what measured and real speed differ by on a quiet machine."""
+MARGIN = 0.15
+"""A plan fills a budget to 1 / (1 + MARGIN) of it: what foretold and real times differ by (see docs/scale.md)."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +154,8 @@ def choose(
             return Choice(most, folds, cost.seconds(most, folds))
     minutes = math.ceil(needed(least, 1) * (1 + MARGIN) / 60)
     message = (
-        f"--budget is too short: the least, {least} epochs of one fold, takes {minutes}m with all around it on this "
-        f"machine; give --budget {minutes}m or more, or --mode for one view"
+        f"--budget is too short: the least, {counted(least, 'epoch')} of one fold, takes {minutes}m with all around it "
+        f"on this machine; give --budget {minutes}m or more, or --mode for one view"
     )
     raise InputError(message)
 

@@ -35,6 +35,8 @@ _MOST_CLIPS = 192
 _MOST_FRAMES = 200_000
 _MOST_ROUNDS = 50
 _SCORING_SECONDS = 0.3
+TRAINING_SECONDS = 2.0
+"""A probe trains so long, an epoch at least."""
 _SAVING_SHARE = 0.1  # of an epoch, as train.loop saves
 _SILENCE_DB = -100.0
 _CELL_BYTES = 13  # of oof.csv
@@ -53,8 +55,6 @@ class SpeedProbe:
         Lengths of the clips that there will be, or of some of them.
     device : str
     threads : int > 0
-    least_seconds : float
-        Train for so long, one epoch at least.
     """
 
     mode: FeatureMode
@@ -63,7 +63,6 @@ class SpeedProbe:
     clip_seconds: tuple[float, ...]
     device: str = "auto"
     threads: int = 1
-    least_seconds: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ def time_training(probe: SpeedProbe) -> Speed:
                 train_epoch(job, state, clips, engine)
                 state.epoch += 1
 
-            trained = _time(epoch, least_seconds=probe.least_seconds)
+            trained = _time(epoch, least_seconds=TRAINING_SECONDS)
             scored = _time(lambda: clip_log_probabilities(state.kept, clips, engine), least_seconds=_SCORING_SECONDS)
             whole = state.to_dict(job)
             saved = _time(lambda: save_last(job.folder, whole), least_seconds=0)

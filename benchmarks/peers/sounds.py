@@ -26,14 +26,14 @@ LONG_EVERY = 50
 Signal = NDArray[np.float64]
 
 
-def clip_seconds(n_clips: int, rng: np.random.Generator) -> list[float]:
+def clip_seconds(n_clips: int, rng: np.random.Generator, *, mean: float = MEAN_SECONDS) -> list[float]:
     """Give lengths at even quantiles of the distribution, shuffled: few clips have its mean too."""
     quantiles = np.array([NormalDist().inv_cdf((number + 0.5) / n_clips) for number in range(n_clips)])
     low, high = np.log(SHORTEST), np.log(LONGEST)
     for _ in range(50):
         middle = (low + high) / 2
         seconds = np.clip(np.exp(middle + LOG_WIDTH * quantiles), SHORTEST, LONGEST)
-        low, high = (middle, high) if seconds.mean() < MEAN_SECONDS else (low, middle)
+        low, high = (middle, high) if seconds.mean() < mean else (low, middle)
     return [float(value) for value in rng.permutation(seconds)]
 
 
