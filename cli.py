@@ -29,22 +29,24 @@ if TYPE_CHECKING:
 
     from cache import Key, StoreReader
     from corpus.crew import Fetched
-    from featurize.batch import Featurizer, ModeReport
+    from featurize.batch import FeaturizePlan, Featurizer, ModeReport
     from featurize.explain import ModeReason
     from featurize.modes import Dtype, FeatureMode
     from featurize.repair import RepairReport
     from infer.calibration import Calibration
     from infer.captioning import CaptionTask
     from infer.clips import StoredClip
-    from infer.forecast import RunForecast
+    from infer.forecast import RunForecast, Stage
     from infer.oof import OutOfFold
     from infer.phrases import Phrases
     from infer.report import Report
     from infer.tagging import TagTask
     from infer.tags import Tagged
     from infer.trained import Trained
+    from train.budget import Choice
     from train.checkpoint import Checkpoint
     from train.chosen import Budget
+    from train.forecast import Measured, TrainingTask
     from train.job import FoldJob
     from train.plan import RunRequest
 
@@ -583,6 +585,7 @@ def cli() -> None:
     \b
     Example:
       cli demo                      everything on a synthetic corpus, in minutes
+      cli run data                  everything on a corpus: the five steps below in one
       cli featurize data            audio files -> LH and X spectrograms
       cli train data                five folds of each view
       cli predict data              submission.csv
@@ -976,20 +979,58 @@ def _forecast(
     """Measure and reckon what there is to do, and choose what fits the budget; an earlier call's choice stays."""
     from featurize.jobs import count_jobs
     from featurize.sources import measure_all
-    from infer.forecast import RunForecast, Stage, network_seconds, predict_stage, report_stage
-    from infer.outputs import was_made
-    from train.budget import Choice, choose, first_round_epochs
+    from infer.forecast import network_seconds, report_stage
+    from train.budget import Choice, choose
     from train.chosen import read_choice, with_choice
-    from train.forecast import TrainingTask, is_trained, measure_training
+    from train.forecast import is_trained, measure_training
 
     places = {key: settings[key] for key in ("backend", "scheduler")}
     work = _featurizer(modes, bars, store=settings["store"], jobs=settings["jobs"], **places).plan(clips, time_it=True)
-    lengths = dict(zip(clips["fname"], measure_all(work.sources, jobs=count_jobs(settings["jobs"])), strict=True))
+    seconds = measure_all(work.sources, jobs=count_jobs(settings["jobs"]))
+    lengths = dict(zip(clips["fname"], seconds, strict=True))
+    task = _training_task(clips, modes, request, lengths, settings)
+    earlier = read_choice(request.folder, budget)
+    choice = earlier or Choice(request.recipe.epochs, task.n_folds, 0.0)
+    request = with_choice(request, choice, n_folds=task.n_folds)
+    measured = None if is_trained(request, task) else measure_training(task, request, **places)
+    rates = measured.frame_seconds if measured else {}
+    test = [lengths[name] for name in clips.loc[clips["split"] == "test", "fname"]]
+    by_fold = network_seconds(modes, test, rates) / task.workers
+    shown = report_stage(
+        len(clips),
+        pictured=settings["pictured"],
+        mean_seconds=sum(seconds) / len(seconds),
+        sound_bytes=int(settings["sound_mb"] * 1e6),
+    )
+    if measured and budget and not earlier:
+        choice = choose(
+            measured.cost,
+            budget_seconds=budget.seconds,
+            epochs=request.recipe.epochs,
+            other_seconds=time.monotonic() - started + work.seconds + shown.seconds,
+            fold_seconds=by_fold,
+        )
+        request = with_choice(request, choice, n_folds=task.n_folds)
+    predicting = by_fold * choice.folds
+    stages = _forecast_stages(work, measured, choice, request, len(test), predicting, shown, settings)
+    forecast = _run_forecast(clips, sum(seconds), task, request, choice, stages, measured, budget)
+    return forecast, request
+
+
+def _training_task(
+    clips: "pd.DataFrame",
+    modes: "Sequence[FeatureMode]",
+    request: "RunRequest",
+    lengths: Mapping[str, float],
+    settings: dict[str, Any],
+) -> "TrainingTask":
+    from train.folds import assign_folds
+    from train.forecast import TrainingTask
+
     training = clips[(clips["split"] == "train") & clips["label"].notna()]
-    test = clips.loc[clips["split"] == "test", "fname"].tolist()
-    n_folds = _count_folds(training, request)
+    n_folds = int(assign_folds(training, n_folds=request.n_folds, seed=request.seed).max()) + 1
     workers, threads = _training_workers(request.device, settings["jobs"], n_folds * len(modes))
-    task = TrainingTask(
+    return TrainingTask(
         modes=modes,
         clip_seconds=[lengths[name] for name in training["fname"]],
         n_classes=training["label"].nunique(),
@@ -998,70 +1039,71 @@ def _forecast(
         threads=threads,
         first_round=request.recipe.first_round if _takes_two_rounds(training, request) else 0.0,
     )
-    choice = read_choice(request.folder, budget)
-    chosen_before = choice is not None
-    choice = choice or Choice(request.recipe.epochs, n_folds, 0.0)
-    request = with_choice(request, choice, n_folds=n_folds)
-    left = not is_trained(request, task)
-    measured = measure_training(task, request, **places) if left else None
-    rates = measured.frame_seconds if measured else {}
-    by_network = network_seconds(modes, [lengths[name] for name in test], rates) / workers
-    shown = report_stage(
-        len(clips),
-        pictured=settings["pictured"],
-        mean_seconds=sum(lengths.values()) / len(lengths),
-        sound_bytes=int(settings["sound_mb"] * 1e6),
-    )
-    if measured and budget and not chosen_before:
-        choice = choose(
-            measured.cost,
-            budget_seconds=budget.seconds,
-            epochs=request.recipe.epochs,
-            other_seconds=time.monotonic() - started + work.seconds + shown.seconds,
-            fold_seconds=by_network,
-        )
-        request = with_choice(request, choice, n_folds=n_folds)
-    epochs, folds = choice.epochs, choice.folds
-    first = first_round_epochs(epochs, task.first_round) if task.first_round and folds == n_folds else 0
-    rounds = f"{first} + {epochs}" if first else str(epochs)
-    n_networks = folds * len(modes)
-    todo = sum(len(waiting.sources) for waiting in work.tasks)
-    counts = f"{todo:,} clips, {' and '.join(work.todo)}" if todo else f"{len(clips):,} clips, all there"
+
+
+def _forecast_stages(
+    work: "FeaturizePlan",
+    measured: "Measured | None",
+    choice: "Choice",
+    request: "RunRequest",
+    n_test: int,
+    predicting: float,
+    shown: "Stage",
+    settings: dict[str, Any],
+) -> "list[Stage]":
+    """Give a row for each stage; what is there and will be kept takes nothing."""
+    from infer.forecast import Stage, predict_stage
+    from infer.outputs import was_made
+
+    n_networks = choice.folds * len(work.todo)
+    todo = sum(len(task.sources) for task in work.tasks)
+    counts = f"{todo:,} clips, {' and '.join(work.todo)}" if todo else f"{len(work.sources):,} clips, all there"
     stages = [Stage("featurize", counts, work.seconds, work.n_bytes)]
     if measured:
-        seconds, n_bytes = measured.cost.seconds(epochs, folds), measured.cost.n_bytes(folds)
-        stages.append(Stage("train", f"{n_networks} folds of {rounds} epochs", seconds, n_bytes))
+        epochs, first = choice.epochs, measured.cost.first_epochs(choice.epochs, choice.folds)
+        what = f"{n_networks} folds of {f'{first} + {epochs}' if first else epochs} epochs"
+        seconds, n_bytes = measured.cost.seconds(epochs, choice.folds), measured.cost.n_bytes(choice.folds)
+        stages.append(Stage("train", what, seconds, n_bytes))
     else:
         stages.append(Stage("train", f"{n_networks} folds, all trained"))
-    changed = left or bool(work.tasks)
-    if test and (changed or not was_made(request.folder, "submission", settings["out"])):
-        stages.append(predict_stage(len(test), n_networks=n_networks, seconds=by_network * folds))
+    changed = measured is not None or todo > 0
+    if not n_test:
+        stages.append(Stage("predict", "no test clips"))
+    elif changed or not was_made(request.folder, "submission", settings["out"]):
+        stages.append(predict_stage(n_test, n_networks=n_networks, seconds=predicting))
     else:
-        stages.append(Stage("predict", f"{settings['out']} is there" if test else "no test clips"))
+        stages.append(Stage("predict", f"{settings['out']} is there"))
     made = not changed and was_made(request.folder, "report", settings["report_out"])
-    stages.append(Stage("report", f"{settings['report_out']} is there") if made else shown)
-    forecast = RunForecast(
+    return [*stages, Stage("report", f"{settings['report_out']} is there") if made else shown]
+
+
+def _run_forecast(
+    clips: "pd.DataFrame",
+    sound_seconds: float,
+    task: "TrainingTask",
+    request: "RunRequest",
+    choice: "Choice",
+    stages: "list[Stage]",
+    measured: "Measured | None",
+    budget: "Budget | None",
+) -> "RunForecast":
+    from infer.forecast import RunForecast
+
+    return RunForecast(
         clips={split: int((clips["split"] == split).sum()) for split in ("train", "test")},
-        hours=sum(lengths.values()) / 3600,
+        hours=sound_seconds / 3600,
         classes=task.n_classes,
-        folds=folds,
-        epochs=epochs,
-        first_round_epochs=first,
+        folds=choice.folds,
+        epochs=choice.epochs,
+        first_round_epochs=measured.cost.first_epochs(choice.epochs, choice.folds) if measured else 0,
         run=request.folder.name,
         recipe=request.recipe.name,
-        modes=[mode.name for mode in modes],
+        modes=[mode.name for mode in task.modes],
         stages=stages,
         training={name: cost.to_dict() for name, cost in measured.cost.folds.items()} if measured else {},
-        workers=workers,
+        workers=task.workers,
         budget_seconds=budget.seconds if budget else None,
     )
-    return forecast, request
-
-
-def _count_folds(training: "pd.DataFrame", request: "RunRequest") -> int:
-    from train.folds import assign_folds
-
-    return int(assign_folds(training, n_folds=request.n_folds, seed=request.seed).max()) + 1
 
 
 def _forecast_text(forecast: "RunForecast", corpus: Path) -> str:

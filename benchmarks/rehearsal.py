@@ -10,14 +10,16 @@ Must hold:
 - the store has the size that was foretold, to 10 %,
 - no process ever holds more than 1.5 GB of memory of its own, nor in the second half of featurizing more than a fifth
   more than in the first (pages of mapped shards are the system's, and not counted),
-- featurizing and training take at most twice what was foretold, or half.
+- featurizing, and an epoch of each view, take at most twice what was foretold, or half (times of commands hold the
+  start of Python and of torch, too, which the plan of one command does not count).
 
-    python benchmarks/rehearsal.py [--clips 9473] [--folder DIR] [--json]
+    python benchmarks/rehearsal.py [--clips 9473] [--folder DIR] [--sounds DIR] [--json]
 
-It takes 9 GB of disk while it runs. Memory is read from Linux's /proc.
+It takes 9 GB of disk while it runs, 6.4 of them for the sounds. Memory is read from Linux's /proc.
 """
 
 import argparse
+import functools
 import json
 import os
 import struct
@@ -121,6 +123,7 @@ class Watched:
     looks: list[float] = field(default_factory=list)  # the process with the most, in MB
 
     def memory(self) -> Result:
+        """Return the most that a process held in either half of the time."""
         half = len(self.looks) // 2
         first, second = (max(part, default=0.0) for part in (self.looks[:half], self.looks[half:]))
         return {"first_half_mb": round(first, 1), "second_half_mb": round(second, 1)}
@@ -145,7 +148,7 @@ def watch(folder: Path, *words: object) -> Watched:
 
 
 def environment() -> dict[str, str]:
-    """The commands run in the benchmark's folder, and are this project's."""
+    """Let the commands be this project's, wherever they run."""
     root = str(Path(__file__).resolve().parents[1])
     return os.environ | {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
 
@@ -166,15 +169,15 @@ def size_of(folder: Path) -> int:
 # --- all of it -------------------------------------------------------------------------------------------------------
 
 
-def rehearse(folder: Path, n_clips: int) -> Result:
+def rehearse(folder: Path, data: Path, n_clips: int) -> Result:
     begun = time.perf_counter()
-    corpus = write_corpus(folder / "data", n_clips)
+    corpus = write_corpus(data, n_clips)
     corpus["synthesis_seconds"] = round(time.perf_counter() - begun, 1)
-    plan = watch(folder, "run", "data", "--dry-run")
+    plan = watch(folder, "run", data, "--dry-run")
     expected = {row["stage"]: row for row in plan.report["stages"]}
-    featurized = watch(folder, "featurize", "data", "--mode", "all")
-    trained = watch(folder, "train", "data", "--fold", 0, "--epochs", 1, "--mode", "all")
-    predicted = watch(folder, "predict", "data")
+    featurized = watch(folder, "featurize", data, "--mode", "all")
+    trained = watch(folder, "train", data, "--fold", 0, "--epochs", 1, "--mode", "all")
+    predicted = watch(folder, "predict", data)
     folds = {mode: cost["start_seconds"] + cost["epoch_seconds"] for mode, cost in plan.report["training"].items()}
     own = {row["mode"]: row["seconds"] for row in trained.report["runs"]}
     stages = [
@@ -209,7 +212,7 @@ def stage(name: str, watched: Watched, expected_seconds: float, expected_bytes: 
 
 
 def claims(result: Result) -> list[Result]:
-    featurized, trained, _ = result["stages"]
+    featurized = result["stages"][0]
     highest = max(row[key] for row in result["stages"] for key in ("first_half_mb", "second_half_mb"))
     growth = featurized["second_half_mb"] / max(featurized["first_half_mb"], 1.0)
     rows = [
@@ -217,7 +220,10 @@ def claims(result: Result) -> list[Result]:
         ("memory of a process, MB", highest, MOST_MB),
         ("memory in featurizing, second half against first", growth, MOST_GROWTH),
         ("featurize, against the plan", off(featurized["seconds"], featurized["expected_seconds"]), MOST_SECONDS_OFF),
-        ("train, against the plan", off(trained["seconds"], trained["expected_seconds"]), MOST_SECONDS_OFF),
+    ]
+    rows += [
+        (f"an epoch of {mode}, against the plan", off(row["seconds"], row["expected"]), MOST_SECONDS_OFF)
+        for mode, row in result["epochs"].items()
     ]
     return [{"claim": name, "value": value, "most": most, "holds": value <= most} for name, value, most in rows]
 
@@ -256,11 +262,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=int, default=9473, help="training clips; test clips come on top [9473]")
     parser.add_argument("--folder", type=Path, help="where the temporary files go [the system's folder for them]")
+    parser.add_argument("--sounds", type=Path, help="where the corpus goes, 6.4 GB of it [with the others]")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
-    settings = {"prefix": "earmark-rehearsal-", "dir": arguments.folder}
-    with tempfile.TemporaryDirectory(**settings) as folder:
-        result = rehearse(Path(folder), arguments.clips)
+    made = functools.partial(tempfile.TemporaryDirectory, prefix="earmark-rehearsal-")
+    with made(dir=arguments.folder) as folder, made(dir=arguments.sounds or folder) as sounds:
+        result = rehearse(Path(folder), Path(sounds, "data"), arguments.clips)
     finish(result, show, as_json=arguments.json)
 
 

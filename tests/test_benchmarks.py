@@ -124,3 +124,20 @@ def test_captions_benchmark_scores_captions_and_yardstick(corpora: Path, tmp_pat
         for who in ("captions", "yardstick"):
             assert 0 <= rows[0][who]["events, 500 ms"] <= 1
     assert {claim["claim"] for claim in result["claims"]} >= {"above the yardstick"}
+
+
+@pytest.mark.timeout(600)
+def test_rehearsal_compares_every_stage_with_the_plan(tmp_path: Path) -> None:
+    done = run("rehearsal.py", "--clips", "82", "--folder", str(tmp_path), "--json", cwd=tmp_path)
+    assert done.returncode in (0, 1), done.stderr  # 1: so few clips are not like the real ones
+    result = json.loads(done.stdout)
+    assert (result["corpus"]["train"], result["corpus"]["test"]) == (82, 41)
+    assert [row["stage"] for row in result["stages"]] == ["featurize", "train", "predict"]
+    for row in result["stages"]:
+        assert row["seconds"] > 0
+        assert row["bytes"] > 0
+        assert row["second_half_mb"] > 10
+    assert set(result["epochs"]) == {"lh", "x"}
+    sizes = next(claim for claim in result["claims"] if claim["claim"].startswith("store's bytes"))
+    assert sizes["holds"], sizes
+    assert not list(tmp_path.iterdir())

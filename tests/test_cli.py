@@ -99,6 +99,7 @@ class TestEveryCommand:
             "caption",
             "export",
             "report",
+            "run",
             "cache info",
             "cache explain",
             "cache prune",

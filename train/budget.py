@@ -80,9 +80,13 @@ class TrainingCost:
         """
         n_folds = self.n_folds if n_folds is None else n_folds
         total = self._round(epochs, n_folds, self.done)
-        if self.first_round and n_folds == self.n_folds:
-            total += self._round(first_round_epochs(epochs, self.first_round), n_folds, self.done_first)
+        if first := self.first_epochs(epochs, n_folds):
+            total += self._round(first, n_folds, self.done_first)
         return total + self.start_seconds if total else 0.0
+
+    def first_epochs(self, epochs: int, n_folds: int) -> int:
+        """Return the epochs of the first round; 0 where there is none."""
+        return max(1, round(self.first_round * epochs)) if self.first_round and n_folds == self.n_folds else 0
 
     def _round(self, epochs: int, n_folds: int, done: Mapping[tuple[str, int], int]) -> float:
         keys = [(mode, fold) for mode in self.folds for fold in range(n_folds)]
@@ -93,13 +97,8 @@ class TrainingCost:
     def n_bytes(self, n_folds: int | None = None) -> int:
         """Return what the folds take on disk."""
         n_folds = self.n_folds if n_folds is None else n_folds
-        rounds = 2 if self.first_round and n_folds == self.n_folds else 1
+        rounds = 2 if self.first_epochs(1, n_folds) else 1
         return rounds * n_folds * sum(cost.n_bytes for cost in self.folds.values())
-
-
-def first_round_epochs(epochs: int, share: float) -> int:
-    """Return the epochs of a first round."""
-    return max(1, round(share * epochs))
 
 
 def makespan(seconds: Sequence[float], workers: int) -> float:

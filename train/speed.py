@@ -6,6 +6,7 @@ A probe trains a fresh network for some seconds on noise whose clips are as long
 comes of it. As many probes run at a time as folds will, so that what they take from one another is measured, too.
 """
 
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -22,8 +23,8 @@ from featurize.modes import FeatureMode
 from train.budget import FoldCost
 from train.checkpoint import save_last
 from train.dataset import window_starts
-from train.device import pick_engine
-from train.epoch import train_epoch
+from train.device import Engine, pick_engine
+from train.epoch import State, train_epoch
 from train.frames import MemoryFrames
 from train.job import FoldJob
 from train.loop import open_job_clips, start_fold
@@ -122,8 +123,8 @@ def time_training(probe: SpeedProbe) -> Speed:
             opening = time.perf_counter()
             clips = open_job_clips(job, job.trained, engine)
             state = start_fold(job, clips, engine)
-            first = time.perf_counter() - opening  # imports of torch's own come with the first optimizer
-            opened = _time(lambda: start_fold(job, open_job_clips(job, job.trained, engine), engine), least_seconds=0)
+            started = time.perf_counter() - opening  # imports of torch's own come with the first optimizer
+            opened = _time(lambda: _open(job, state, engine), least_seconds=0)
 
             def epoch() -> None:
                 train_epoch(job, state, clips, engine)
@@ -134,7 +135,7 @@ def time_training(probe: SpeedProbe) -> Speed:
             whole = state.to_dict(job)
             saved = _time(lambda: save_last(job.folder, whole), least_seconds=0)
     return Speed(
-        start_seconds=max(0.0, first - opened),
+        start_seconds=max(0.0, started - opened),
         open_seconds=opened / clips.n_clips,
         window_seconds=trained / len(clips),
         frame_seconds=scored / int(job.reader.n_frames.sum()),
@@ -145,14 +146,29 @@ def time_training(probe: SpeedProbe) -> Speed:
     )
 
 
+def _open(job: FoldJob, state: State, engine: Engine) -> None:
+    """Do what the start of a fold does for each of its clips."""
+    clips = open_job_clips(job, job.trained, engine)
+    if (kind := state.model.normalise.kind) in ("featurewise", "peakwise"):
+        clips.mean_and_std(np.ones(len(clips)), below_peak=kind == "peakwise")
+
+
 def _time(work: Callable[[], object], *, least_seconds: float) -> float:
-    """Return the mean seconds of some rounds after a first, in which kernels are chosen."""
-    work()
-    begun, rounds = time.perf_counter(), 0
-    while not rounds or (time.perf_counter() - begun < least_seconds and rounds < _MOST_ROUNDS):
+    """Return the median seconds of some rounds, after as many that do not count.
+
+    A processor's library prepares convolutions anew for each length of crops, which a long training soon has behind it.
+    """
+    _rounds(work, least_seconds)
+    return statistics.median(_rounds(work, least_seconds))
+
+
+def _rounds(work: Callable[[], object], least_seconds: float) -> list[float]:
+    seconds: list[float] = []
+    while not seconds or (sum(seconds) < least_seconds and len(seconds) < _MOST_ROUNDS):
+        begun = time.perf_counter()
         work()
-        rounds += 1
-    return (time.perf_counter() - begun) / rounds
+        seconds.append(time.perf_counter() - begun)
+    return seconds
 
 
 def _make_job(probe: SpeedProbe, folder: Path) -> FoldJob:
