@@ -150,7 +150,7 @@ class TestInterruption:
         make_corpus(tmp_path / "data", train=3, test=1)
         words = ["run", "--mode", "x", "--folds", 2, "--jobs", 1, "--recipe", "notebook", "--run", "stopped"]
         process = subprocess.Popen(
-            [sys.executable, "-m", "cli", *map(str, words), "--epochs", "20"],
+            [sys.executable, "-m", "cli", *map(str, words), "--epochs", "12"],
             stderr=subprocess.PIPE,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
@@ -165,9 +165,9 @@ class TestInterruption:
         assert process.returncode == 130, stderr.decode()
         assert not Path("submission.csv").exists()
         done = history.read_text()
-        report = run_json(*words, "--epochs", 20)
+        report = run_json(*words, "--epochs", 12)
         assert history.read_text().startswith(done)
-        assert [row["epochs"] for row in report["runs"]] == [20, 20]
+        assert [row["epochs"] for row in report["runs"]] == [12, 12]
         assert Path("submission.csv").exists()
 
 
@@ -254,10 +254,10 @@ class TestBudget:
             real = command_line._within
             patch.setattr(command_line, "_within", lambda *args, **named: real(*args, **named) | {"deadline": 0.0})
             patch.setattr(command_line, "_LEAST_MINUTES", 1e-9)
-            result = run(*self.words, "--budget", "1h")
+            result = run(*self.words, "--budget", "20m")
         assert "3 of 3 folds were stopped by the budget; call again to go on" in result.stderr
-        report = run_json(*self.words, "--budget", "1h")
-        assert [row["epochs"] for row in report["runs"]] == [10, 10, 10]
+        report = run_json(*self.words, "--budget", "20m")
+        assert [row["epochs"] for row in report["runs"]] == [3, 3, 3]
 
     @pytest.mark.parametrize(
         ("options", "exit_code", "words"),
