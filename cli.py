@@ -1879,7 +1879,7 @@ def predict(corpus: Path, modes: tuple[str, ...], strict: bool, as_json: bool, *
     from infer.submission import write_csv
 
     start = time.monotonic()
-    _check_outputs(settings["out"], settings["probabilities"])
+    _check_outputs(corpus, modes, settings)
     clips = read_corpus(corpus)
     clips = clips[clips["split"] == "test"]  # its attributes stay
     with progress_bars() as bars:
@@ -1914,8 +1914,12 @@ def _submission(table: "pd.DataFrame", corpus: Path, clips: "pd.DataFrame") -> "
     return submission
 
 
-def _check_outputs(out: Path | None, probabilities: Path | None) -> None:
-    """Refuse paths that cannot be written before anything is computed."""
+def _check_outputs(corpus: Path, modes: Sequence[str], settings: dict[str, Any]) -> None:
+    """Refuse paths that cannot be written, or hold something else, before anything is computed."""
+    from infer.replacement import check_table
+    from infer.runs import find_run, read_classes
+
+    out, probabilities = settings["out"], settings["probabilities"]
     for name, path in (("--out", out), ("--probabilities", probabilities)):
         if path is not None and path.is_dir():
             message = f"{name} must name a file; {path} is a folder"
@@ -1923,6 +1927,11 @@ def _check_outputs(out: Path | None, probabilities: Path | None) -> None:
     if out is not None and probabilities is not None and out.absolute() == probabilities.absolute():
         message = f"--out and --probabilities must be two files; both are {out}"
         raise click.BadParameter(message)
+    if out is not None:
+        check_table(out, corpus, columns=["fname", "label"])
+    if probabilities is not None and probabilities.exists():
+        classes = read_classes(find_run(settings["runs"], settings["run_name"]), modes)
+        check_table(probabilities, corpus, columns=["fname", *classes])
 
 
 def _predict(
@@ -2460,6 +2469,7 @@ def _reference_lines(references: Sequence[Mapping[str, Any]]) -> list[str]:
     help="Megabytes of sound in the file; what is beyond is linked.",
 )
 @option("--test/--no-test", "with_test", default=True, show_default=True, help="Predict the test clips, too.")
+@option("--force", is_flag=True, help="Replace --out though it is no report; never what belongs to the corpus.")
 @device_option
 @parallel_options
 @strict_option
@@ -2469,7 +2479,7 @@ def report(corpus: Path, modes: tuple[str, ...], strict: bool, as_json: bool, **
 
     It needs no network and no other file, but links to sounds that are too large to stand in it. Test clips are
     predicted by all networks of the run; what the store lacks is computed first. Spectrograms are drawn once, and kept
-    in RUNS/.thumbnails. Verdicts that are made in the page are downloaded as a CSV for cli train --relabel.
+    in RUNS/.thumbnails. A report that is there is replaced. Verdicts that are made in the page are downloaded as a CSV for cli train --relabel.
 
     \b
     Example:
@@ -2477,18 +2487,19 @@ def report(corpus: Path, modes: tuple[str, ...], strict: bool, as_json: bool, **
       cli report data --run best --out best.html --pictures pictures
       cli train data --relabel verdicts.csv --run reviewed
     """
-    from cache.outfile import check_out
     from corpus.files import shown_name
     from corpus.tables import read_corpus
+    from infer.replacement import check_recordings, check_report
     from infer.runs import find_run
 
     # Without a place to keep its caches matplotlib warns of the time it loses, which nobody here can use.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     start = time.monotonic()
     out, pictures = settings["out"], settings["pictures"]
-    check_out(out, force=True)
+    check_report(out, corpus, force=settings["force"])
     run = find_run(settings["runs"], settings["run_name"])
     clips = read_corpus(corpus)
+    check_recordings(out, clips)
     with progress_bars() as bars:
         found, readers, quarantined = _report(clips, run, shown_name(corpus.resolve().name), modes, bars, settings)
         written = _write_page(found, readers, out, bars, settings)

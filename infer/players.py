@@ -85,17 +85,18 @@ def relative_link(path: str, folder: Path) -> str:
 def _mime_as_is(path: str) -> str | None:
     """Return the type of a file that browsers play as it is."""
     mime = _MIMES.get(suffix_of(path))
-    if mime == "audio/wav" and soundfile.info(path).subtype not in _PLAYED_WAV:
-        return None
+    if mime == "audio/wav":
+        with open_regular(path) as file:  # soundfile takes no name that is not UTF-8
+            return mime if soundfile.info(file).subtype in _PLAYED_WAV else None
     return mime
 
 
 def _encoded(path: str) -> bytes:
     """Return a sound as FLAC; empty where that would be too long."""
-    info = soundfile.info(path)
-    if info.frames > _MOST_SECONDS * info.samplerate:
-        return b""
-    samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+    with open_regular(path) as file, soundfile.SoundFile(file) as sound:
+        if sound.frames > _MOST_SECONDS * sound.samplerate:
+            return b""
+        samples, rate_hz = sound.read(dtype="float32", always_2d=True), sound.samplerate
     samples = samples if samples.shape[1] <= 2 else samples.mean(axis=1, keepdims=True)
     data = io.BytesIO()
     soundfile.write(data, np.nan_to_num(samples).clip(-1, 1), rate_hz, format="FLAC", subtype="PCM_16")

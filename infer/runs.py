@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cache.errors import InputError, IntegrityError, NotFoundError
 from featurize.modes import FeatureMode
-from train.checkpoint import INFO, Checkpoint, check_run_name, load_checkpoint
+from train.checkpoint import INFO, Checkpoint, check_run_name, load_checkpoint, read_info
 
 
 def find_run(runs: Path, name: str | None = None) -> Path:
@@ -87,6 +87,18 @@ def load_run(run: Path, modes: Sequence[str] | None = None) -> dict[str, list[Ch
     for checkpoints in loaded.values():
         _check_agreement(checkpoints, key="fingerprint")
     return loaded
+
+
+def read_classes(run: Path, modes: Sequence[str] | None = None) -> list[str]:
+    """Return the classes of a run, in the order of its predictions.
+
+    Raises
+    ------
+    NotFoundError
+        If a mode that is asked for has no trained fold.
+    """
+    folders = next(iter(run_folds(run, modes).values()))
+    return list((read_info(folders[0]) or {}).get("classes", []))
 
 
 def digest_run(run: Path) -> str:

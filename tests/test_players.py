@@ -1,6 +1,7 @@
 """Sounds of a report: embedded while there is room, linked else, encoded anew where browsers do not play them."""
 
 import io
+import os
 from urllib.parse import unquote
 
 import numpy as np
@@ -72,3 +73,14 @@ def test_what_cannot_be_read_has_no_player(tmp_path):
     assert players.get(str(tmp_path / "bad.aiff")) is None
     assert players.get(str(tmp_path / "gone.wav")) is None
     assert players.get(str(tmp_path / "gone.mp3")) is None
+
+
+@pytest.mark.parametrize(("form", "subtype", "note"), [("WAV", None, ""), ("WAV", "ALAW", "played as FLAC")])
+def test_a_name_need_not_be_utf_8(tmp_path, form, subtype, note):
+    path = write(tmp_path / "plain.wav", form=form, subtype=subtype)
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav")
+    os.rename(path, odd)
+    sound = Players(tmp_path, 1_000_000).get(odd)
+    assert sound is not None
+    assert sound.data
+    assert sound.note == note

@@ -1,0 +1,100 @@
+"""Files that commands write over without being asked: only those that such a command wrote before.
+
+Conventions
+-----------
+A file that is there is told by its beginning: a report by the name of its generator, a table by its header line. What
+stands in a corpus's folder and is no report is the corpus's own, and is never replaced.
+"""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from cache.errors import InputError
+from cache.outfile import check_out
+from cache.regular import open_regular
+
+_HEAD_BYTES = 4096
+_GENERATOR = b'<meta name="generator" content="earmark'
+
+
+def check_report(out: Path, corpus: Path, *, force: bool) -> None:
+    """Refuse a report's file that cannot be written, or would take the place of what is no report.
+
+    Parameters
+    ----------
+    out : Path
+    corpus : Path
+        Its folder.
+    force : bool
+        Other files than reports may be replaced, too, but none of the corpus's.
+
+    Raises
+    ------
+    InputError, NotFoundError
+        As `cache.outfile.check_out`, or if the file belongs to the corpus.
+    """
+    is_report = out.is_file() and _GENERATOR in _head(out)
+    if not is_report:
+        _refuse_own(out, corpus)
+    check_out(out, force=force or is_report)
+
+
+def check_recordings(out: Path, clips: pd.DataFrame) -> None:
+    """Refuse a file that is one of a corpus's recordings, wherever they lie.
+
+    Raises
+    ------
+    InputError
+        It is.
+    """
+    if out.exists() and any(os.path.exists(path) and out.samefile(path) for path in clips["path"]):
+        message = f"{out} is a recording of the corpus, which is never replaced: name another file"
+        raise InputError(message)
+
+
+def check_table(out: Path, corpus: Path, *, columns: list[str]) -> None:
+    """Refuse a table's file that would take the place of what is no table of these columns.
+
+    Parameters
+    ----------
+    out : Path
+    corpus : Path
+        Its folder.
+    columns : list of str
+        Of the table that is to be written.
+
+    Raises
+    ------
+    InputError
+        It belongs to the corpus, begins with another header line, or is no regular file.
+    """
+    if not out.exists():
+        return
+    _refuse_own(out, corpus)
+    if not out.is_file():
+        message = f"{out} is no regular file: name a file"
+        raise InputError(message)
+    header = pd.DataFrame(columns=columns).to_csv(index=False, lineterminator="\n").encode()
+    if not _head(out, len(header)).startswith(header):
+        shown = ",".join(columns) if len(columns) < 4 else f"{','.join(columns[:3])},…"
+        message = (
+            f"{out} is there, and does not begin with {shown} as what would be written: name another file, or remove it"
+        )
+        raise InputError(message)
+
+
+def _refuse_own(out: Path, corpus: Path) -> None:
+    inside = Path(os.path.realpath(out)).is_relative_to(os.path.realpath(corpus))
+    if inside and out.is_file():
+        message = f"{out} is there in the corpus's folder, where nothing is replaced: name another file, or remove it"
+        raise InputError(message)
+
+
+def _head(path: Path, n_bytes: int = _HEAD_BYTES) -> bytes:
+    try:
+        with open_regular(path) as file:
+            return file.read(n_bytes)
+    except OSError:
+        return b""
