@@ -2512,6 +2512,7 @@ def report(corpus: Path, modes: tuple[str, ...], strict: bool, as_json: bool, **
         **written,
         "scores": found.scores,
         "lists": {name: len(rows) for name, rows in found.lists.items()},
+        "remarks": found.measured.remarks,
         "pictures": {"folder": str(pictures), "files": len(drawn)} if pictures else None,
         "quarantined": _list_quarantined(quarantined),
         "seconds": seconds,
@@ -2536,6 +2537,7 @@ def _report(
         wanted = clips if settings["with_test"] else training
         stored, quarantined = _stored(wanted, [stored_mode(each[0]) for each in networks.values()], bars, settings)
     readers = {mode: reader for mode, (_, reader) in stored.items()}
+    others = _trained_on_others(training, readers, networks)
     predicted: dict[str, pd.DataFrame] = {}
     if settings["with_test"] and len(test):
         with _timed("predict", seconds):
@@ -2570,7 +2572,7 @@ def _make_report(
         modes=list(joined.missing),
         issues=issues["fname"].tolist(),
         quarantined=quarantined,
-        measured=Measured(seconds, _report_remarks(clips, joined, bool(predicted))),
+        measured=Measured(seconds, *_report_remarks(clips, joined, others=others, tested=bool(predicted))),
         most_pictured=settings["pictured"],
     )
 
@@ -2611,7 +2613,24 @@ def _predict_views(
     return tables | {joined_name(list(networks)): join_predictions(names, by_mode.values(), info)}
 
 
-def _report_remarks(clips: "pd.DataFrame", predicted: "OutOfFold", tested: bool) -> tuple[str, ...]:
+def _trained_on_others(
+    training: "pd.DataFrame", readers: "Mapping[str, StoreReader]", networks: "Mapping[str, Sequence[Checkpoint]]"
+) -> bool:
+    """Tell whether some fold was trained on other clips or labels than the corpus has now."""
+    from train.origin import trained_on
+
+    labelled = training[training["label"].notna()]
+    return not all(
+        trained_on(network.info, readers[mode].keys if mode in readers else (), labelled)
+        for mode, networks_of_mode in networks.items()
+        for network in networks_of_mode
+    )
+
+
+def _report_remarks(
+    clips: "pd.DataFrame", predicted: "OutOfFold", *, others: bool, tested: bool
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Say what is not there, and why a clip of a split has no prediction."""
     from corpus.rows import counted
 
     gaps = [
@@ -2619,15 +2638,21 @@ def _report_remarks(clips: "pd.DataFrame", predicted: "OutOfFold", tested: bool)
         for mode, folds in predicted.missing.items()
         if folds
     ]
-    missing = int((~clips.loc[clips["split"] == "train", "fname"].isin(predicted.probabilities["fname"])).sum())
-    without = f": {counted(missing, 'training clip')} without a prediction" if missing else ""
-    remarks = [f"Not trained: {'; '.join(gaps)}{without}."] if gaps else []
-    test = clips[clips["split"] == "test"]
+    training, test = (clips[clips["split"] == split] for split in ("train", "test"))
+    missing = int((~training["fname"].isin(predicted.probabilities["fname"])).sum())
+    not_trained, unknown = "the fold that holds this clip out is not trained", "the run was trained without this clip"
+    why = unknown if not gaps else f"{not_trained}, or {unknown}" if others else not_trained
+    remarks = [f"Not trained: {'; '.join(gaps)}."] if gaps else []
+    if missing:
+        reason = "" if gaps else ": the run was trained without them"
+        remarks.append(f"{counted(missing, 'training clip')} without a prediction{reason}.")
+    if others:
+        remarks.append("The run was trained on other clips or labels than the corpus has now.")
     if len(test) and not tested:
         remarks.append(f"{counted(len(test), 'test clip')} not predicted, as asked.")
     elif len(test) and test["label"].isna().all():
         remarks.append("The corpus has no labels for its test clips: they are predicted, but not scored.")
-    return tuple(remarks)
+    return tuple(remarks), {"train": why, "test": "test clips were left out of this report, as asked"}
 
 
 def _report_pictures(found: "Report", readers: "dict[str, StoreReader]", folder: Path, bars: Bars) -> list[Path]:
@@ -2641,15 +2666,18 @@ def _report_text(result: dict[str, Any]) -> str:
 
     def row(name: str, part: dict[str, Any]) -> str:
         error = f" ± {part['se']:.3f}" if part["se"] is not None else ""
-        return f"{name:<24} mAP@3 {part['map3']:.3f}{error}   {counted(part['clips'], 'clip')}"
+        groups = f" of {counted(part['groups'], 'group')}" if part["groups"] else ""
+        return f"{name:<24} mAP@3 {part['map3']:.3f}{error}   {counted(part['clips'], 'clip')}{groups}"
 
     lines = []
     for scores in result["scores"]:
         lines.append(row(f"{scores['view']}, out of fold", scores["out_of_fold"]))
         if scores["test"]:
             lines.append(row(f"{scores['view']}, test", scores["test"]["all"]))
+    lines += [f"note: {remark}" for remark in result["remarks"]]
     lists = result["lists"]
-    lines.append(f"to review: {lists['issues']} likely label errors, {lists['worst']} mistakes")
+    errors, mistakes = counted(lists["issues"], "likely label error"), counted(lists["worst"], "mistake")
+    lines.append(f"to review: {errors} (verified ones included), {mistakes}")
     drawn = result["pictures"]
     if drawn:
         lines.append(f"{drawn['folder']}: {counted(drawn['files'], 'picture')}")

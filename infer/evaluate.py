@@ -83,7 +83,7 @@ def score(ranked: Mapping[str, list[str]], clips: pd.DataFrame, *, source: str) 
         "map3_se": _number(map3_se),
         "accuracy": accuracy(labels, given),
         "clips": len(truth),
-        "groups": None if groups is None else len(np.unique(groups)),
+        "groups": _count(groups),
         "by_usage": _by_usage(truth, ap),
         "by_class": {label: float(ap[labels == i].mean()) for label, i in index.items()},
         "references": references_for(clips, truth),
@@ -172,9 +172,15 @@ def _by_usage(truth: pd.DataFrame, ap: NDArray[np.float64]) -> dict[str, dict[st
     parts = {}
     for name in sorted(truth["usage"].dropna().unique(), reverse=True):  # Public, then Private, as Kaggle has them
         part = usage == name
-        map3, map3_se = mean_and_error(ap[part], None if groups is None else groups[part])
-        parts[str(name)] = {"map3": map3, "map3_se": _number(map3_se), "clips": int(part.sum())}
+        own = None if groups is None else groups[part]
+        map3, map3_se = mean_and_error(ap[part], own)
+        counts = {"clips": int(part.sum()), "groups": _count(own)}
+        parts[str(name)] = {"map3": map3, "map3_se": _number(map3_se), **counts}
     return parts
+
+
+def _count(groups: NDArray[np.object_] | None) -> int | None:
+    return None if groups is None else len(np.unique(groups))
 
 
 def _number(value: float) -> float | None:

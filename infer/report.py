@@ -22,10 +22,21 @@ from infer.report_scores import ViewScores, class_scores, count_confusions, orde
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured while the report was made: stage → seconds, and remarks on what is not there."""
+    """What was measured while the report was made.
+
+    Attributes
+    ----------
+    seconds : dict of {str: float}
+        Stage → seconds.
+    remarks : tuple of str
+        What is not there, or not as one would think.
+    unpredicted : dict of {str: str}
+        Split → why a clip of it has no prediction.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    unpredicted: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

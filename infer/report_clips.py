@@ -18,7 +18,7 @@ from infer.submission import N_LABELS
 from train.metrics import average_precision_at_3, top_classes
 
 LISTS = {
-    "issues": "Likeliest label errors",
+    "issues": "Likeliest label errors, verified ones included",
     "worst": "Worst predictions",
     "surest": "Surest mistakes",
 }

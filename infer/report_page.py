@@ -175,6 +175,7 @@ def page_data(
         },
         "lists": {name: {"title": title, "rows": report.lists[name]} for name, title in LISTS.items()},
         "quarantined": report.quarantined,
+        "unpredicted": report.measured.unpredicted,
         "modes": [_mode(reader) for reader in readers.values()],
         "pictures": pictures,
         "sounds": {row: {"mime": s.mime, "link": s.link, "note": s.note} for row, s in sounds.items()},
@@ -239,6 +240,7 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "visible": visible,
         "score": lambda value: f"{value:.3f}",
+        "clips_of": lambda score: counted(score["clips"], "clip") + _of_groups(score),
         "seconds": _seconds,
         "setting": _setting,
         "lookup": lambda key, values: values.get(key),
@@ -291,7 +293,7 @@ def _words(report: Report, sounds: Mapping[int, Sound]) -> dict[str, Any]:
         "scores": report.scores,
         "usages": list(dict.fromkeys([*usages, *(["all"] if report.scores[-1]["test"] else [])])),
         "folds": sorted({fold for row in report.scores for fold in row["folds"]}),
-        "scored_rule": _scored_rule(clips),
+        "rules": f"{_scored_rule(clips)} {_error_rule(report.scores[-1]['out_of_fold'])}",
         "times": _times(report.facts.times),
         "measured": report.measured.seconds,
         "settings": report.facts.settings,
@@ -307,8 +309,12 @@ def _words(report: Report, sounds: Mapping[int, Sound]) -> dict[str, Any]:
 def _headline(report: Report) -> dict[str, Any]:
     best = report.scores[-1]
     score: Score = best["test"]["all"] if best["test"] else best["out_of_fold"]
-    words = counted(score["clips"], "test clip" if best["test"] else "training clip")
+    words = counted(score["clips"], "test clip" if best["test"] else "training clip") + _of_groups(score)
     return {"score": score, "words": words if best["test"] else f"{words}, out of fold"}
+
+
+def _of_groups(score: Score) -> str:
+    return "" if score["groups"] is None else f" of {counted(score['groups'], 'group')}"
 
 
 def _times(folds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -336,7 +342,15 @@ def _scored_rule(clips: pd.DataFrame) -> str:
     training = clips[clips["split"] == "train"]
     if (training["scored"] & (training["verified"] == 1)).any():
         return "Out of fold, the clips count whose label was verified by hand."
-    return "Out of fold, all training clips count: the corpus does not say which labels were verified."
+    if (training["verified"] < 0).all():
+        return "Out of fold, all training clips count: the corpus does not say which labels were verified."
+    return "Out of fold, all predicted training clips count: the label of none of them was verified by hand."
+
+
+def _error_rule(headline: Score) -> str:
+    if headline["groups"] is None:
+        return "Errors take the clips for independent of one another."
+    return "Clips of a group are right or wrong together: errors are those of so many groups, not of so many clips."
 
 
 def _class_rows(report: Report) -> list[dict[str, Any]]:

@@ -24,11 +24,12 @@ _MOST_ORDERED = 1000  # classes; optimal ordering takes the cube of them
 
 
 class Score(TypedDict):
-    """mAP@3 with its standard error and the clips that it is of."""
+    """mAP@3 with its standard error, the clips that it is of, and their groups; None where clips have no groups."""
 
     map3: float
     se: float | None
     clips: int
+    groups: int | None
 
 
 class ViewScores(TypedDict):
@@ -79,7 +80,7 @@ def _score(part: pd.DataFrame, training: pd.DataFrame) -> Score | None:
 
 
 def _whole(result: Mapping[str, Any]) -> Score:
-    return {"map3": result["map3"], "se": result["map3_se"], "clips": result["clips"]}
+    return {"map3": result["map3"], "se": result["map3_se"], "clips": result["clips"], "groups": result["groups"]}
 
 
 def _by_usage(result: Mapping[str, Any]) -> dict[str, Score]:

@@ -43,7 +43,7 @@ def test_golden_numbers(tmp_path: Path, clips: pd.DataFrame) -> None:
     assert result["accuracy"] == 0.25
     assert result["clips"] == 4
     assert list(result["by_usage"]) == ["Public", "Private"]
-    assert result["by_usage"]["Public"] == {"map3": 1.0, "map3_se": None, "clips": 1}
+    assert result["by_usage"]["Public"] == {"map3": 1.0, "map3_se": None, "clips": 1, "groups": None}
     assert result["by_usage"]["Private"]["clips"] == 3
     assert result["by_usage"]["Private"]["map3"] == pytest.approx(5 / 18)
     assert result["by_class"] == {"Bark": 0.5, "Flute": 0.5, "Gong": pytest.approx(1 / 3)}

@@ -1,11 +1,14 @@
 """What stands in a report: the numbers are those of the other commands, and odd corpora are served or refused."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
+from conftest import RATE_HZ, make_sound
 from report_samples import LABELS, write_hostile_corpus, write_run
 from stores import HEAD
 from test_cli import run, run_json
@@ -49,7 +52,8 @@ def test_out_of_fold_scores_are_those_of_evaluate(made):
         modes = row["view"].split(" + ")
         read_out_of_fold(made / "runs" / "made", modes).probabilities.to_csv("oof.csv", index=False)
         truth = evaluate(made / "oof.csv", clips)
-        assert row["out_of_fold"] == {"map3": truth["map3"], "se": truth["map3_se"], "clips": truth["clips"]}
+        expected = {"map3": truth["map3"], "se": truth["map3_se"], "clips": truth["clips"], "groups": None}
+        assert row["out_of_fold"] == expected
     for fold in (0, 1):
         one = evaluate(made / "runs" / "made" / "head" / f"fold-{fold}" / "oof.csv", clips)
         assert found[0]["folds"][str(fold)]["map3"] == pytest.approx(one["map3"])
@@ -63,7 +67,7 @@ def test_test_scores_and_classes_are_those_of_predict_and_evaluate(made):
     assert len(table) == 6
     truth = evaluate(made / "p.csv", read_corpus("data"))
     assert found["scores"][-1]["test"]["all"] == pytest.approx(
-        {"map3": truth["map3"], "se": truth["map3_se"], "clips": truth["clips"]}
+        {"map3": truth["map3"], "se": truth["map3_se"], "clips": truth["clips"], "groups": None}
     )
     data = page_data()
     shown = {data["classes"][k] for k in data["clips"]["truth"] if k >= 0}
@@ -226,6 +230,22 @@ class TestOddCorpora:
         found = report("--sound-mb", 0)
         assert found["embedded"] == 0
         assert found["linked"] == 18
+
+
+def test_a_name_that_is_not_utf_8_has_a_sound(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for label in ("a", "b"):
+        for number in range(2):
+            path = os.fsencode(tmp_path / "data" / label) + b"/caf\xe9 %d.wav" % number
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            sound = make_sound("hum", np.random.default_rng(number), 0.5)
+            with open(path, "wb") as file:
+                soundfile.write(file, sound, RATE_HZ, format="WAV")
+    clips = read_corpus("data")
+    write_run(tmp_path / "runs", clips, modes=(HEAD,))
+    found = report("--pictures", "png")
+    assert found["embedded"] == len(clips) == 4
+    assert page_data()["clips"]["name"] == clips["fname"].tolist()
 
 
 def plain_name(root):

@@ -24,6 +24,7 @@ from train.checkpoint import load_last, read_info
 from train.folds import assign_folds
 from train.job import FoldJob
 from train.loop import summarise
+from train.origin import corpus_digest
 from train.recipe import Recipe
 
 _RESERVED = ("fname", "label")  # columns of oof.csv and of a submission
@@ -183,7 +184,7 @@ def _job(
         "fingerprint": mode.fingerprint(),
         "window_frames": mode.window_frames,
         "clips": len(reader),
-        "corpus": _corpus_digest(reader, table, folds[rows]),
+        "corpus": corpus_digest(reader.keys, table, folds[rows]),
         "relabelled": _relabel_digest(table, request.relabels),
     }
     return FoldJob(
@@ -254,14 +255,6 @@ def class_prior(
     counted = labels[verified] if verified.any() else labels
     counts = np.bincount(counted, minlength=n_classes)
     return [float(share) for share in counts / counts.sum()]
-
-
-def _corpus_digest(reader: StoreReader, table: pd.DataFrame, folds: np.ndarray[Any, np.dtype[np.int64]]) -> str:
-    """Hash what the clips are and how they are labelled, so that a run on other clips or labels is noticed."""
-    verified = table["manually_verified"].astype(str)
-    lines = zip(reader.keys, table["label"], verified, folds, strict=True)
-    text = "\n".join(f"{key.name}\t{key.digest}\t{label}\t{flag}\t{fold}" for key, label, flag, fold in lines)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _relabel_digest(table: pd.DataFrame, relabels: pd.DataFrame | None) -> str | None:

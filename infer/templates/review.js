@@ -110,7 +110,7 @@ function card(row) {
 function tops(row) {
   const c = data.clips;
   if (data.quarantined[row]) return el("p", {}, `Quarantined: ${visible(data.quarantined[row])}`);
-  if (c.top[3 * row] < 0) return el("p", { className: "muted" }, "No prediction: the fold that holds this clip out is not trained.");
+  if (c.top[3 * row] < 0) return el("p", { className: "muted" }, `No prediction: ${data.unpredicted[c.split[row] === "r" ? "train" : "test"]}.`);
   const made = el("div", { className: "tops", role: "group", "aria-label": "Likeliest classes" });
   for (let rank = 0; rank < 3 && c.top[3 * row + rank] >= 0; rank++) {
     const k = c.top[3 * row + rank], bar = el("i");
