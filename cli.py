@@ -2479,7 +2479,8 @@ def report(corpus: Path, modes: tuple[str, ...], strict: bool, as_json: bool, **
 
     It needs no network and no other file, but links to sounds that are too large to stand in it. Test clips are
     predicted by all networks of the run; what the store lacks is computed first. Spectrograms are drawn once, and kept
-    in RUNS/.thumbnails. A report that is there is replaced. Verdicts that are made in the page are downloaded as a CSV for cli train --relabel.
+    in RUNS/.thumbnails. A report that is there is replaced. Verdicts that are made in the page are downloaded as a CSV
+    for cli train --relabel.
 
     \b
     Example:

@@ -19,6 +19,7 @@ from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from cache import StoreReader
 from cache.outfile import write_atomically
@@ -129,16 +130,23 @@ def curves_figure(mode: str, folds: Mapping[int, pd.DataFrame]) -> Callable[[], 
         losses, scores = figure.subplots(1, 2)
         tables = list(folds.values())
         shared = min(map(len, tables))
+        dot = "o" if shared == 1 else None  # one point makes no line
         for axes, name, colour, label in (
             (losses, "loss", _BLUE, "training"),
             (losses, "valid_loss", _ORANGE, "held fold"),
             (scores, "map3", _GREEN, "held fold"),
         ):
             for table in tables if len(tables) > 1 else []:
-                axes.plot(table["epoch"], table[name], color=colour, alpha=0.3, linewidth=0.8)
+                thin: dict[str, Any] = {"alpha": 0.3, "linewidth": 0.8, "marker": "o" if len(table) == 1 else None}
+                axes.plot(table["epoch"], table[name], color=colour, **thin)
             mean = np.mean([table[name].to_numpy(np.float64)[:shared] for table in tables], axis=0)
             label = f"mean, {label}" if len(tables) > 1 else label
-            axes.plot(tables[0]["epoch"][:shared], mean, color=colour, linewidth=1.8, label=label)
+            axes.plot(tables[0]["epoch"][:shared], mean, color=colour, linewidth=1.8, label=label, marker=dot)
+        last = max(float(table["epoch"].max()) for table in tables)
+        for axes in (losses, scores):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            if last <= 1:
+                axes.set_xlim(0, 2)
         losses.set(title=f"View {mode}: loss", xlabel="Epoch", ylabel="Loss")
         losses.set_ylim(bottom=0)
         scores.set(title=f"View {mode}: mAP@3", xlabel="Epoch", ylabel="mAP@3", ylim=(0, 1))

@@ -41,6 +41,16 @@ def test_one_fold_is_its_own_mean():
     assert scores.get_legend().get_texts()[0].get_text() == "held fold"
 
 
+def test_one_epoch_is_a_point_on_a_whole_number():
+    fold = pd.DataFrame({"epoch": [1], "loss": [1.0], "valid_loss": [1.2], "map3": [0.3]})
+    for axes in curves_figure("lh", {0: fold, 1: fold})().axes:
+        assert {line.get_marker() for line in axes.lines} == {"o"}
+        low, high = axes.get_xlim()
+        shown = [tick for tick in axes.get_xticks() if low <= tick <= high]
+        assert 1 in shown
+        assert all(tick == round(tick) for tick in shown)
+
+
 @pytest.mark.parametrize("test", [True, False])
 def test_a_class_has_a_bar_a_split(test):
     (axes,) = class_figure(classes_table(5, test=test))().axes

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from report_samples import BIDI, HOSTILE, LABELS, write_hostile_corpus, write_run
+from report_samples import BIDI, HOSTILE, LABELS, NAMES, write_hostile_corpus, write_run
 from stores import HEAD, LONG
 from test_cli import run_json
 
+from cache.errors import CorpusError
 from corpus.relabel import apply_relabels, read_relabels
 from corpus.tables import read_corpus
+from infer import report_page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
@@ -169,7 +171,7 @@ def test_hostile_names_are_text(page):
         assert script(page, "return document.querySelectorAll('#list img:not([src^=\"data:image\"])').length") == 0
     assert HOSTILE in shown
     assert BIDI.replace("\u202e", "\\u202e") in shown
-    assert "new\\x0aline.wav" in shown
+    assert "new\\nline.wav" in shown
     assert script(page, "return document.scripts.length") == script(
         page, "return document.querySelectorAll('body > script').length"
     )
@@ -342,6 +344,153 @@ def test_a_file_that_is_no_list_of_verdicts_is_refused_kindly(page, folder, tmp_
     wait_for(
         page, "document.getElementById('verdict-count').textContent.includes('1 verdict loaded; 2 rows passed over')"
     )
+
+
+def load(page, path, content):
+    """Load a file of verdicts; give what the page says of it."""
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    script(page, "document.getElementById('verdict-count').textContent = ''")
+    page.find_element("id", "verdict-file").send_keys(str(path))
+    wait_for(page, "document.getElementById('verdict-count').textContent !== ''")
+    return page.find_element("id", "verdict-count").text
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("fname,label\n03.wav,plain\n03.wav,\n", "disagree on 03.wav"),
+        ("fname,label,manually_verified\n03.wav,plain,1\n03.wav,plain,0\n", "disagree on 03.wav"),
+        ("fname,label,manually_verified\n03.wav,plain,yes\n", "must be 0, 1, true or false"),
+        ("fname,label\n03.wav,plain,1\n", "has 3 cells, the header 2"),
+        ('fname,label\n03.wav,"plain\n', "never closes"),
+        ('fname,label\n03.wav,"pl"ain\n', "text after a quoted cell"),
+        ("fname,label\n03.wav,plain\n".encode("utf-16"), "not UTF-8"),
+        (b"fname,label\n03.wav,pl\xe4in\n", "not UTF-8"),
+    ],
+)
+def test_files_that_relabel_refuses_are_refused_with_the_reason(page, folder, tmp_path, content, words):
+    said = load(page, tmp_path / "verdicts.csv", content)
+    assert said.startswith("Nothing loaded from this file: ")
+    assert words in said
+    clips = read_corpus(folder / "data #1")
+    with pytest.raises(CorpusError):
+        read_relabels([tmp_path / "verdicts.csv"], clips[clips["split"] == "train"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\ufefffname, label ,manually_verified\r03.wav, plain ,True\r\r13.wav,plain,TRUE\r",
+        "fname,label,manually_verified\r\n03.wav,plain,0\r\n,,\r\n13.wav,,false\r\n",
+        'fname,label,manually_verified\n03.wav,plain,\n03.wav,plain,0\n"13.wav","plain",1\n',
+    ],
+)
+def test_the_page_reads_a_file_as_relabel_does(page, folder, tmp_path, content):
+    assert load(page, tmp_path / "verdicts.csv", content) == "2 verdicts loaded."
+    clips = read_corpus(folder / "data #1")
+    training = clips[clips["split"] == "train"]
+    before = read_relabels([tmp_path / "verdicts.csv"], training)
+    (folder / "downloads").mkdir(exist_ok=True)
+    press(page, "id", "verdict-save")
+    path = folder / "downloads" / "verdicts.csv"
+    until = time.monotonic() + 10
+    while not path.exists():
+        assert time.monotonic() < until, "nothing was downloaded"
+        time.sleep(0.05)
+    after = apply_relabels(training, read_relabels([path], training))
+    path.unlink()
+    expected = apply_relabels(training, before)
+    kept = expected["label"].notna().to_numpy(bool)
+    pd.testing.assert_series_equal(after["label"], expected["label"])
+    pd.testing.assert_series_equal(after["manually_verified"][kept], expected["manually_verified"][kept])
+
+
+def test_a_heading_sorts_both_ways_and_keeps_the_focus(page):
+    choose(page, "f-list", "all")
+    choose(page, "f-view", "table")
+    column = "return [...document.querySelectorAll('#list tbody th')].map((th) => th.textContent)"
+    for order in ("name", "pl", "p1", "truth"):
+        script(page, f"document.querySelector('#list thead button[data-order={order}]').focus()")
+        page.switch_to.active_element.send_keys("\ue007")
+        once = script(page, column)
+        first = script(page, "return document.activeElement.closest('th').getAttribute('aria-sort')")
+        page.switch_to.active_element.send_keys("\ue007")
+        assert script(page, "return document.activeElement.dataset.order") == order
+        assert {first, script(page, "return document.activeElement.closest('th').getAttribute('aria-sort')")} == {
+            "ascending",
+            "descending",
+        }
+        assert script(page, column) == once[::-1]
+
+
+def test_a_verdict_is_seen_at_once_in_the_table(page):
+    choose(page, "f-list", "all")
+    choose(page, "f-split", "r")
+    choose(page, "f-view", "table")
+    press(page, "css selector", "#list tbody th button")
+    press(page, "css selector", "#list .card input[value=out]")
+    assert script(page, "return document.querySelector('#list tbody .said').textContent") == "leave out"
+
+
+def test_a_linked_sound_that_is_gone_is_told(page, folder):
+    moved = folder / "moved.html"
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert '"link":"data%20%231/' in text
+    moved.write_text(text.replace('"link":"data%20%231/', '"link":"gone%20/'), encoding="utf-8")
+    page.get(moved.as_uri())
+    for _ in all_cards(page):
+        linked = "[...document.querySelectorAll('#list .card')].filter((c) => c.querySelector('audio')?.src[0] === 'f')"
+        wait_for(page, f"{linked}.every((c) => c.querySelector('small').textContent.startsWith('not found at gone /'))")
+    page.get_log("browser")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_numbers_and_borders_can_be_seen(page, scheme):
+    if script(page, "return matchMedia('(prefers-color-scheme: dark)').matches") != (scheme == "dark"):
+        press(page, "id", "theme")
+    contrasts = script(
+        page,
+        """
+        const part = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+        const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
+        const light = (text) => rgb(text).reduce((sum, v, i) => sum + part(v) * [0.2126, 0.7152, 0.0722, 0][i], 0.05);
+        const contrast = (a, b) => Math.max(light(a) / light(b), light(b) / light(a));
+        const style = (e) => getComputedStyle(e);
+        const cells = [...document.querySelectorAll('#matrix td[role=gridcell]')].filter((cell) => cell.textContent);
+        const box = style(document.getElementById('f-list'));
+        const panel = style(document.getElementById('filters')).backgroundColor;
+        return [cells.map((cell) => contrast(style(cell).color, style(cell).backgroundColor)),
+          contrast(box.borderTopColor, panel), contrast(box.borderTopColor, box.backgroundColor)]
+        """,
+    )
+    assert min(contrasts[0]) >= 4.5
+    assert min(contrasts[1:]) >= 3
+
+
+def test_mixed_colours_are_those_of_the_browser_and_all_can_be_read(page, folder):
+    source = (Path(report_page.__file__).parent / "templates" / "page.js").read_text(encoding="utf-8")
+    mix = source[source.index("/** Mix two colours") : source.index("function setUpTheme")]
+    pairs = [("#f5f7f9", "#08306b"), ("#1c2126", "#cfe6ff")]
+    for low, high in pairs:
+        found = script(
+            page,
+            mix + "return Array.from({length: 101}, (_, i) => mixColours(arguments[0], arguments[1], i / 100))"
+            ".map((rgb) => [rgb, inkOn(rgb), luminance(rgb)])",
+            low,
+            high,
+        )
+        assert found[0][0] == pytest.approx([int(low[i : i + 2], 16) for i in (1, 3, 5)], abs=0.5)
+        assert found[-1][0] == pytest.approx([int(high[i : i + 2], 16) for i in (1, 3, 5)], abs=0.5)
+        for _, ink, light in found:
+            ratio = 1.05 / (light + 0.05) if ink == "#fff" else (light + 0.05) / 0.05
+            assert ratio >= 4.5
+
+
+def test_a_name_is_spelt_as_the_tables_spell_it(page):
+    source = (Path(report_page.__file__).parent / "templates" / "page.js").read_text(encoding="utf-8")
+    visible = source[source.index("const visible") : source.index("/** Make an element")]
+    for text in (*NAMES, "a\xa0b c\td\re\x00f", "\u3000\U000e0001"):
+        assert script(page, visible + "return visible(arguments[0])", text) == report_page.visible(text)
 
 
 def test_undownloaded_verdicts_ask_before_the_page_goes(page):

@@ -79,7 +79,7 @@ function linePlot(holder, mode, folds, kinds, label) {
   const unit = kinds[0][0] === "map3", low = unit ? 0 : Math.min(0, ...lines), high = unit ? 1 : Math.max(...lines);
   responsive(holder, (width) => {
     const height = 230, left = 40, right = 16, top = 10, bottom = 40;
-    const x = (epoch) => left + ((epoch - 1) / Math.max(1, last - 1)) * (width - left - right);
+    const x = (epoch) => (last > 1 ? left + ((epoch - 1) / (last - 1)) * (width - left - right) : (left + width - right) / 2);
     const y = (value) => height - bottom - ((value - low) / (high - low || 1)) * (height - bottom - top);
     const root = svg("svg", { width, height, role: "img", "aria-label": `${label} of view ${mode} over ${last} epochs, a line a fold and their mean` });
     for (const tick of ticks(low, high, 5)) root.append(svg("line", { x1: left, x2: width - right, y1: y(tick), y2: y(tick), class: "tick" }), svg("text", { x: left - 7, y: y(tick) + 4, "text-anchor": "end" }, unit ? tick.toFixed(1) : String(tick)));
@@ -96,11 +96,16 @@ function linePlot(holder, mode, folds, kinds, label) {
         }).join("");
       };
       const all = Object.values(folds);
-      if (all.length > 1) for (const fold of all) root.append(svg("path", { d: path(fold.epoch, fold[name]), class: `mark faint ${style}` }));
+      const dots = (epochs, values, r, kind) => { if (epochs.length === 1 && values[0] !== null) root.append(svg("circle", { cx: x(epochs[0]), cy: y(values[0]), r, class: kind })); };
+      if (all.length > 1) for (const fold of all) {
+        root.append(svg("path", { d: path(fold.epoch, fold[name]), class: `mark faint ${style}` }));
+        dots(fold.epoch, fold[name], 3, `${style.split(" ")[0]} hollow`);
+      }
       const shared = Math.min(...all.map((fold) => fold.epoch.length));
       const epochs = all[0].epoch.slice(0, shared);
       const mean = epochs.map((_, i) => (all.some((fold) => fold[name][i] === null) ? null : all.reduce((sum, fold) => sum + fold[name][i], 0) / all.length));
       root.append(svg("path", { d: path(epochs, mean), class: `mark ${style}` }));
+      dots(epochs, mean, 5, style.split(" ")[0].replace("s", "f"));
     });
     return root;
   });

@@ -26,15 +26,29 @@ function setUpMatrix(onCell) {
     part.append(el("option", { value: String(p) }, `${className(own[0])} … ${className(own[own.length - 1])}`));
   }
   $("matrix-part-label").hidden = parts < 2;
-  const steps = [0, 0.25, 0.5, 0.75, 1].map((t) => colour(t));
-  $("matrix-legend").append("0 %", el("i"), "100 %");
-  $("matrix-legend").querySelector("i").style.background = `linear-gradient(to right, ${steps.join(",")})`;
+  $("matrix-legend").append("0\u00a0%", el("i"), "100\u00a0%");
   const draw = () => drawMatrix(of.value, Number(part.value || 0), parts);
   of.addEventListener("change", draw);
   part.addEventListener("change", draw);
 
-  function colour(strength) {
-    return `color-mix(in oklab, var(--cell-high) ${(strength * 100).toFixed(1)}%, var(--cell-low))`;
+  document.addEventListener("earmark-theme", paint);
+
+  /** Colour the cells anew: the theme's two colours, and the ink that stands out the more. */
+  function paint() {
+    const style = getComputedStyle(document.documentElement);
+    const [low, high] = ["--cell-low", "--cell-high"].map((name) => style.getPropertyValue(name).trim());
+    const mixed = (share) => mixColours(low, high, share).map((v) => Math.round(v));
+    $("matrix-legend").querySelector("i").style.background = `linear-gradient(to right, ${[0, 0.25, 0.5, 0.75, 1].map((t) => `rgb(${mixed(t)})`).join(",")})`;
+    for (const cell of holder.querySelectorAll("td[data-strength]")) {
+      const rgb = mixed(Number(cell.dataset.strength));
+      cell.style.background = `rgb(${rgb})`;
+      cell.style.color = inkOn(rgb);
+    }
+  }
+
+  function told(row, column, n) {
+    const words = `${className(row)} predicted as ${className(column)}: ${plural(n, "clip")}`;
+    return { "aria-label": words, title: words };
   }
 
   function drawMatrix(kind, p, count) {
@@ -50,10 +64,9 @@ function setUpMatrix(onCell) {
       const line = el("tr", {}, el("th", { scope: "row", title: className(row) }, className(row)));
       for (const column of own) {
         const n = at(row, column), strength = total ? Math.sqrt(n / total) : 0;
-        const cell = el("td", { role: "gridcell", tabIndex: -1, "aria-label": `${className(row)} predicted as ${className(column)}: ${plural(n, "clip")}` }, n ? String(n) : "");
+        const cell = el("td", { role: "gridcell", tabIndex: -1, ...told(row, column, n) }, n ? String(n) : "");
         cell.dataset.row = row; cell.dataset.column = column;
-        if (n) cell.style.background = colour(strength);
-        if (strength > 0.55) cell.classList.add("high");
+        if (n) cell.dataset.strength = strength.toFixed(3);
         if (row === column) cell.classList.add("same");
         line.append(cell);
       }
@@ -66,6 +79,7 @@ function setUpMatrix(onCell) {
     const first = table.querySelector("td[role=gridcell]");
     if (first) first.tabIndex = 0;
     holder.replaceChildren(table);
+    paint();
     drawPairs(counts, totals, kind);
     status.textContent = "";
   }
@@ -77,7 +91,7 @@ function setUpMatrix(onCell) {
     const rows = pairs.slice(0, 10).map(([row, column, n]) => {
       const button = el("button", { className: "link", type: "button", "aria-label": `List the clips labelled ${className(row)} and predicted as ${className(column)}` }, "list");
       button.addEventListener("click", () => onCell(row, column, kind));
-      return el("tr", {}, el("td", { className: "word" }, el("bdi", {}, className(row))), el("td", { className: "word" }, el("bdi", {}, className(column))), el("td", {}, String(n)), el("td", {}, `${Math.round((100 * n) / totals.get(row))} %`), el("td", {}, button));
+      return el("tr", {}, el("td", { className: "word" }, el("bdi", {}, className(row))), el("td", { className: "word" }, el("bdi", {}, className(column))), el("td", {}, String(n)), el("td", {}, `${Math.round((100 * n) / totals.get(row))}\u00a0%`), el("td", {}, button));
     });
     $("pairs").replaceChildren(el("table", { className: "pairs" }, el("thead", {}, el("tr", {}, ...["Label", "Predicted", "Clips", "Share", ""].map((t) => el("th", { scope: "col" }, t)))), el("tbody", {}, ...rows)));
   }

@@ -3,11 +3,11 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const N = data.clips.name.length;
 
-/** Show control and bidirectional characters as escapes, so that a name looks as it is. */
+/** Show control and bidirectional characters, and spaces other than U+0020, as the escapes that Python writes. */
 const visible = (text) =>
-  String(text).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (c) => {
-    const code = c.codePointAt(0);
-    return code < 256 ? "\\x" + code.toString(16).padStart(2, "0") : "\\u" + code.toString(16).padStart(4, "0");
+  String(text).replace(/[\p{C}\p{Zl}\p{Zp}]|(?! )\p{Zs}/gu, (c) => {
+    const code = c.codePointAt(0), [mark, digits] = code < 256 ? ["x", 2] : code < 65536 ? ["u", 4] : ["U", 8];
+    return { "\n": "\\n", "\r": "\\r", "\t": "\\t" }[c] ?? `\\${mark}${code.toString(16).padStart(digits, "0")}`;
   });
 
 /** Make an element: properties by name, "aria-…" and "data-…" as attributes, children as nodes or text. */
@@ -45,11 +45,31 @@ const media = (id) => document.getElementById(id)?.textContent ?? "";
 const whenLoaded = (action) =>
   document.readyState === "loading" ? document.addEventListener("DOMContentLoaded", action, { once: true }) : action();
 
+/** Mix two colours "#rrggbb" in Oklab, as color-mix does: red, green and blue from 0 to 255. */
+function mixColours(low, high, share) {
+  const linear = (v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  const oklab = (hex) => {
+    const [r, g, b] = [1, 3, 5].map((i) => linear(parseInt(hex.slice(i, i + 2), 16) / 255));
+    const [l, m, s] = [0.4122214708 * r + 0.5363325363 * g + 0.0514459929 * b, 0.2119034982 * r + 0.6806995451 * g + 0.1073969566 * b, 0.0883024619 * r + 0.2817188376 * g + 0.6299787005 * b].map(Math.cbrt);
+    return [0.2104542553 * l + 0.793617785 * m - 0.0040720468 * s, 1.9779984951 * l - 2.428592205 * m + 0.4505937099 * s, 0.0259040371 * l + 0.7827717662 * m - 0.808675766 * s];
+  };
+  const from = oklab(low), to = oklab(high), [L, A, B] = from.map((v, i) => v + share * (to[i] - v));
+  const [l, m, s] = [L + 0.3963377774 * A + 0.2158037573 * B, L - 0.1055613458 * A - 0.0638541728 * B, L - 0.0894841775 * A - 1.291485548 * B].map((v) => v ** 3);
+  const mixed = [4.0767416621 * l - 3.3077115913 * m + 0.2309699292 * s, -1.2684380046 * l + 2.6097574011 * m - 0.3413193965 * s, -0.0041960863 * l - 0.7034186147 * m + 1.707614701 * s];
+  return mixed.map((v) => 255 * Math.min(1, Math.max(0, v <= 0.0031308 ? 12.92 * v : 1.055 * v ** (1 / 2.4) - 0.055)));
+}
+
+/** The luminance of a colour by the rule of WCAG, from 0 to 1. */
+const luminance = (rgb) => rgb.map((v) => v / 255).map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)).reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+/** White stands out more than black where (1.05)/(L + 0.05) exceeds (L + 0.05)/0.05. */
+const inkOn = (rgb) => ((luminance(rgb) + 0.05) ** 2 < 1.05 * 0.05 ? "#fff" : "#000");
+
 function setUpTheme() {
   const button = $("theme"), dark = matchMedia("(prefers-color-scheme: dark)");
   const shown = () => document.documentElement.dataset.theme || (dark.matches ? "dark" : "light");
   const paint = () => {
     button.textContent = shown() === "dark" ? "Light theme" : "Dark theme";
+    document.dispatchEvent(new Event("earmark-theme"));
   };
   const kept = store.get("earmark-theme");
   if (kept === "dark" || kept === "light") document.documentElement.dataset.theme = kept;

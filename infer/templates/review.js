@@ -1,7 +1,7 @@
 // The clips: filtered, sorted, and drawn a page at a time, as cards with spectrograms or as a table.
 const SIZES = { cards: 8, table: 50 };
 const shownLists = Object.entries(data.lists);
-let found = [], page = 0, opened = null;
+let found = [], page = 0, opened = null, backwards = false;
 
 const filters = { list: $("f-list"), truth: $("f-truth"), top: $("f-top"), split: $("f-split"), verified: $("f-verified"), scored: $("f-scored"), text: $("f-text"), order: $("f-order"), view: $("f-view") };
 
@@ -15,10 +15,10 @@ function setUpReview() {
   for (const select of [filters.truth, filters.top]) {
     select.append(el("option", { value: "" }, "any"), ...byName.map(([k]) => el("option", { value: String(k) }, className(k))));
   }
-  const anew = () => { page = 0; opened = null; redraw(); };
+  const anew = (event) => { page = 0; opened = null; if (event?.target === filters.order || event?.type === "reset") backwards = false; redraw(); };
   for (const filter of Object.values(filters)) filter.addEventListener(filter === filters.text ? "input" : "change", anew);
   $("filters").addEventListener("submit", (event) => event.preventDefault());
-  $("filters").addEventListener("reset", () => setTimeout(anew));
+  $("filters").addEventListener("reset", (event) => setTimeout(() => anew(event)));
   redraw();
 }
 
@@ -30,7 +30,8 @@ function listClips({ truth = "", top = "", split = "", scored = "" }) {
   filters.split.value = split;
   filters.scored.value = scored;
   filters.verified.value = filters.text.value = "";
-  filters.order.value = truth === top ? "pl" : "p1";
+  filters.order.value = truth === top || top === "" ? "pl" : "p1";
+  backwards = false;
   page = 0;
   opened = null;
   redraw();
@@ -45,12 +46,16 @@ function select() {
   const rows = base.filter((i) =>
     (truth === null || c.truth[i] === truth) && (top === null || c.top[3 * i] === top) && (!split || c.split[i] === split) &&
     (verified === null || c.verified[i] === verified) && (scored === null || c.scored[i] === scored) && (!text || c.name[i].toLowerCase().includes(text)));
-  const order = filters.order.value, last = (value) => (value < 0 ? Infinity : value);
-  if (order === "name") rows.sort((a, b) => (c.name[a] < c.name[b] ? -1 : 1));
-  if (order === "truth") rows.sort((a, b) => className(c.truth[a]).localeCompare(className(c.truth[b])) || a - b);
-  if (order === "pl") rows.sort((a, b) => last(c.pl[a]) - last(c.pl[b]) || a - b);
-  if (order === "p1") rows.sort((a, b) => c.p[3 * b] - c.p[3 * a] || a - b);
-  return rows;
+  const sign = backwards ? -1 : 1;
+  // Clips without a prediction stand last either way.
+  const byShare = (share, way) => (a, b) => (share(a) < 0) - (share(b) < 0) || way * (share(a) - share(b)) || sign * (a - b);
+  const orders = {
+    name: (a, b) => sign * (c.name[a] < c.name[b] ? -1 : 1),
+    truth: (a, b) => sign * className(c.truth[a]).localeCompare(className(c.truth[b])) || sign * (a - b),
+    pl: byShare((i) => c.pl[i], sign),
+    p1: byShare((i) => c.p[3 * i], -sign),
+  };
+  return orders[filters.order.value] ? rows.sort(orders[filters.order.value]) : rows;
 }
 
 function redraw() {
@@ -120,14 +125,20 @@ function tops(row) {
   return made;
 }
 
+/** A link as a path to read; one that is not UTF-8 stays as it is. */
+function decoded(link) {
+  try { return visible(decodeURIComponent(link)); } catch { return link; }
+}
+
 function player(row) {
   const sound = data.sounds[row];
   if (!sound) return el("p", { className: "muted" }, row in data.pictures ? "The sound cannot be read." : "No player in this report.");
   const made = el("audio", { controls: true, preload: "metadata", "aria-label": `Sound of ${visible(data.clips.name[row])}` });
   if (sound.link) made.src = sound.link;
   else whenLoaded(() => { made.src = `data:${sound.mime};base64,${media(`a${row}`)}`; });
-  const note = [sound.link ? "linked" : "", sound.note].filter(Boolean).join("; ");
-  return el("div", {}, made, note ? el("small", {}, note) : null);
+  const note = el("small", {}, [sound.link ? "linked" : "", sound.note].filter(Boolean).join("; "));
+  if (sound.link) made.addEventListener("error", () => { note.textContent = `${sound.note ? "this browser cannot play it, or it is " : ""}not found at ${decoded(sound.link)}: the report or the corpus was moved`; });
+  return el("div", {}, made, note.textContent ? note : null);
 }
 
 function spectrograms(row) {
@@ -162,7 +173,11 @@ function verdictForm(row) {
     input.addEventListener("change", () => judge(kind));
     return el("label", {}, input, ...words);
   };
-  const judge = (kind) => setVerdict(row, kind ? { kind, to: Number(choice.value) } : null);
+  const judge = (kind) => {
+    setVerdict(row, kind ? { kind, to: Number(choice.value), flag: "1" } : null);
+    const said = $("list").querySelector(`tr[data-row="${row}"] .said`);
+    if (said) said.textContent = verdictWords(row);
+  };
   const form = el("fieldset", { className: "verdict" }, el("legend", {}, "Your verdict"), radio("", "undecided"), radio("right", "label is right"), radio("wrong", "is ", choice), radio("out", "leave out of training"));
   if (!choice.options.length) form.querySelector("input[value=wrong]").disabled = true;
   choice.addEventListener("change", () => { form.querySelector("input[value=wrong]").checked = true; judge("wrong"); });
@@ -176,15 +191,21 @@ function clipTable(rows) {
     open.addEventListener("click", () => { opened = opened === row ? null : row; drawPage(); document.querySelector(`#list tr[data-row="${row}"] button`)?.focus(); });
     const top = c.top[3 * row];
     const line = el("tr", { "data-row": String(row) }, el("th", { scope: "row", className: "name" }, open), el("td", {}, c.split[row] === "r" ? "training" : "test"), el("td", {}, c.verified[row] < 0 ? "–" : c.verified[row] ? "yes" : "no"),
-      el("td", { className: "word" }, el("bdi", {}, className(c.truth[row]))), el("td", {}, c.pl[row] < 0 ? "–" : percent(c.pl[row])), el("td", { className: "word" }, el("bdi", {}, className(top))), el("td", {}, top < 0 ? "–" : percent(c.p[3 * row])), el("td", {}, verdictWords(row)));
+      el("td", { className: "word" }, el("bdi", {}, className(c.truth[row]))), el("td", {}, c.pl[row] < 0 ? "–" : percent(c.pl[row])), el("td", { className: "word" }, el("bdi", {}, className(top))), el("td", {}, top < 0 ? "–" : percent(c.p[3 * row])), el("td", { className: "said" }, verdictWords(row)));
     body.append(line);
     if (opened === row) body.append(el("tr", {}, el("td", { colSpan: 8 }, card(row))));
   }
   const heads = [["Clip", "name"], ["Split", ""], ["Verified", ""], ["Label", "truth"], ["p(label)", "pl"], ["Likeliest", ""], ["p", "p1"], ["Verdict", ""]].map(([words, order]) => {
     if (!order) return el("th", { scope: "col" }, words);
-    const button = el("button", { type: "button" }, words);
-    button.addEventListener("click", () => { filters.order.value = order; page = 0; redraw(); });
-    return el("th", { scope: "col", "aria-sort": filters.order.value === order ? (order === "p1" ? "descending" : "ascending") : null }, button);
+    const button = el("button", { type: "button", "data-order": order }, words), now = filters.order.value === order;
+    button.addEventListener("click", () => {
+      backwards = now && !backwards;
+      filters.order.value = order;
+      page = 0;
+      redraw();
+      $("list").querySelector(`button[data-order="${order}"]`)?.focus();
+    });
+    return el("th", { scope: "col", "aria-sort": now ? ((order === "p1") !== backwards ? "descending" : "ascending") : null }, button);
   });
   const table = el("table", { className: "sortable" }, el("thead", {}, el("tr", {}, ...heads)), body);
   return el("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": "Clips" }, table);
