@@ -2490,7 +2490,7 @@ def report(corpus: Path, modes: tuple[str, ...], strict: bool, as_json: bool, **
     """
     from corpus.files import shown_name
     from corpus.tables import read_corpus
-    from infer.replacement import check_recordings, check_report
+    from infer.replacement import check_folder, check_recordings, check_report
     from infer.runs import find_run
 
     # Without a place to keep its caches matplotlib warns of the time it loses, which nobody here can use.
@@ -2501,6 +2501,8 @@ def report(corpus: Path, modes: tuple[str, ...], strict: bool, as_json: bool, **
     run = find_run(settings["runs"], settings["run_name"])
     clips = read_corpus(corpus)
     check_recordings(out, clips)
+    if pictures:
+        check_folder(pictures)
     with progress_bars() as bars:
         found, readers, quarantined = _report(clips, run, shown_name(corpus.resolve().name), modes, bars, settings)
         written = _write_page(found, readers, out, bars, settings)

@@ -85,6 +85,24 @@ def check_table(out: Path, corpus: Path, *, columns: list[str]) -> None:
         raise InputError(message)
 
 
+def check_folder(folder: Path) -> None:
+    """Make a folder for files, and refuse one that may not be written to.
+
+    Raises
+    ------
+    InputError
+        It cannot be made, or may not be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"the folder {folder} cannot be made ({error.strerror}): name another"
+        raise InputError(message) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        message = f"{folder} may not be written to: name another folder"
+        raise InputError(message)
+
+
 def _refuse_own(out: Path, corpus: Path) -> None:
     inside = Path(os.path.realpath(out)).is_relative_to(os.path.realpath(corpus))
     if inside and out.is_file():

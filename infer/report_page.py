@@ -34,6 +34,7 @@ from infer.players import Players, Sound
 from infer.report import Report
 from infer.report_clips import LISTS
 from infer.report_scores import Score
+from infer.submission import N_LABELS
 from infer.thumbnails import MAX_COLUMNS, Thumbnails, colour_ramp
 
 _SCRIPTS = ("page.js", "charts.js", "matrix.js", "verdicts.js", "review.js", "start.js")
@@ -103,13 +104,16 @@ def _counted(
         yield name, text
 
 
-def _pictures(report: Report, media: Media) -> dict[int, list[tuple[int, int, float, float] | int]]:
-    """Return, of each pictured clip and mode, frames, columns, least and greatest value; 0 where it has no frames."""
+_Extent = tuple[int, int, float, float, int, int]
+
+
+def _pictures(report: Report, media: Media) -> dict[int, list[_Extent | int]]:
+    """Return the extent of each pictured clip in each mode; 0 where it has no frames."""
     places = {mode: {name: clip for clip, name in enumerate(reader.names)} for mode, reader in media.readers.items()}
-    found: dict[int, list[tuple[int, int, float, float] | int]] = {}
+    found: dict[int, list[_Extent | int]] = {}
     for row in report.pictured:
         name = report.clips["fname"][row]
-        of_clip: list[tuple[int, int, float, float] | int] = []
+        of_clip: list[_Extent | int] = []
         for mode, reader in media.readers.items():
             frames = reader[places[mode][name]] if name in places[mode] else None
             of_clip.append(_extent(frames) if frames is not None else 0)
@@ -118,10 +122,16 @@ def _pictures(report: Report, media: Media) -> dict[int, list[tuple[int, int, fl
     return found
 
 
-def _extent(frames: np.ndarray[Any, np.dtype[np.floating]]) -> tuple[int, int, float, float]:
-    n_frames = len(frames)
+def _extent(frames: np.ndarray[Any, np.dtype[np.floating]]) -> _Extent:
+    """Return frames, columns, least and greatest value, and the first and one past the last frame with any sound.
+
+    Padding is digital silence, which is the least value in all bands.
+    """
+    n_frames, low = len(frames), frames.min()
     columns = math.ceil(n_frames / math.ceil(n_frames / MAX_COLUMNS))
-    return n_frames, columns, round(float(frames.min()), 1), round(float(frames.max()), 1)
+    heard = np.flatnonzero((frames > low).any(axis=1))
+    first, last = (int(heard[0]), int(heard[-1]) + 1) if heard.size else (0, n_frames)
+    return n_frames, columns, round(float(low), 1), round(float(frames.max()), 1), first, last
 
 
 def _media_tags(
@@ -217,6 +227,7 @@ def _mode(reader: StoreReader) -> dict[str, Any]:
         "hop_seconds": grid.hop_seconds,
         "n_bands": grid.n_bands,
         "unit": "dB" if settings["log_offset"] is None else "ln",
+        "window_frames": 1 + round(settings["window_seconds"] * settings["sample_rate_hz"]) // settings["hop_samples"],
         "ticks": [((band + 0.5) / grid.n_bands, label) for band, label in grid.frequency_ticks().items() if label],
     }
 
@@ -285,11 +296,10 @@ def _words(report: Report, sounds: Mapping[int, Sound]) -> dict[str, Any]:
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "corpus": report.corpus,
         "run": report.run,
-        "n_train": f"{int((clips['split'] == 'train').sum()):,}",
-        "n_test": f"{int((clips['split'] == 'test').sum()):,}",
-        "n_classes": len(report.classes),
+        "counts": _counts(report),
         "remarks": report.measured.remarks,
         "headline": _headline(report),
+        "has_test_scores": bool(report.scores[-1]["test"]),
         "scores": report.scores,
         "usages": list(dict.fromkeys([*usages, *(["all"] if report.scores[-1]["test"] else [])])),
         "folds": sorted({fold for row in report.scores for fold in row["folds"]}),
@@ -310,7 +320,32 @@ def _headline(report: Report) -> dict[str, Any]:
     best = report.scores[-1]
     score: Score = best["test"]["all"] if best["test"] else best["out_of_fold"]
     words = counted(score["clips"], "test clip" if best["test"] else "training clip") + _of_groups(score)
-    return {"score": score, "words": words if best["test"] else f"{words}, out of fold"}
+    return {
+        "score": score,
+        "words": words if best["test"] else f"{words}, out of fold",
+        "guess": _guess(report.clips, "test" if best["test"] else "train"),
+    }
+
+
+def _guess(clips: pd.DataFrame, split: str) -> float:
+    """Score the three classes with the most training clips, given as the answer for every clip of a split."""
+    training = clips[(clips["split"] == "train") & (clips["truth"] >= 0)]
+    verified = training[training["verified"] == 1]
+    common = (verified if len(verified) else training)["truth"].value_counts().index[:N_LABELS]
+    scored = clips.loc[(clips["split"] == split) & clips["scored"], "truth"]
+    places = scored.map({truth: place for place, truth in enumerate(common, start=1)})
+    return float((1 / places).fillna(0.0).mean())
+
+
+def _counts(report: Report) -> str:
+    split = report.clips["split"]
+    n_train, n_test = (int((split == name).sum()) for name in ("train", "test"))
+    parts = [
+        f"{counted(n_train, 'training clip')} and {counted(n_test, 'test clip')}",
+        f"{len(report.quarantined):,} quarantined" if report.quarantined else "",
+        f"{len(report.classes):,} class{'' if len(report.classes) == 1 else 'es'}",
+    ]
+    return " · ".join(filter(None, parts))
 
 
 def _of_groups(score: Score) -> str:
@@ -364,9 +399,13 @@ def _media_words(report: Report, sounds: Mapping[int, Sound]) -> str:
     embedded = sum(bool(sound.data) for sound in sounds.values())
     linked = len(sounds) - embedded
     if not n_pictured:
-        return f"None of the {n_clips:,} clips has spectrograms and a player, as asked."
+        return f"No clip of {counted(n_clips, 'clip')} has spectrograms and a player, as asked."
     which = "All clips" if n_pictured == n_clips else f"{n_pictured:,} of {n_clips:,} clips, the heads of all lists,"
-    parts = [f"{which} have spectrograms, as stored, and a player; colours span each clip’s own range."]
+    parts = [
+        f"{which} have spectrograms, as stored, and a player. Colours span each clip’s own range: those of different "
+        "clips cannot be compared, the numbers beside them can (0 dB is a band’s power of 1, of samples from −1 to 1).",
+        "Where silence was cut from a clip’s beginning, the player is ahead of the picture by as much.",
+    ]
     if embedded:
         megabytes = sum(len(sound.data) for sound in sounds.values()) / 1e6
         parts.append(f"Sounds in this file: {embedded:,} ({megabytes:.1f} MB).")

@@ -9,7 +9,7 @@ from test_cli import run_json
 
 from cache.errors import InputError
 from corpus.tables import read_corpus
-from infer.replacement import check_recordings, check_report, check_table
+from infer.replacement import check_folder, check_recordings, check_report, check_table
 
 REPORT = '<!doctype html>\n<html lang="en">\n<head>\n<meta name="generator" content="earmark 1.0">'
 SUBMISSION = ["fname", "label"]
@@ -79,6 +79,16 @@ def test_pipes_are_refused(corpus, tmp_path):
         check_report(tmp_path / "pipe", corpus, force=True)
 
 
+def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    check_folder(tmp_path / "a" / "b")
+    with pytest.raises(InputError, match=r"cannot be made \(Not a directory\)"):
+        check_folder(tmp_path / "file" / "b")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(InputError, match="may not be written to"):
+        check_folder(tmp_path / "a")
+
+
 def test_commands_leave_the_corpus_and_other_files_as_they_are(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path / "runs", read_corpus(write_hostile_corpus(tmp_path / "data", labels=("a", "b", "c"))))
@@ -90,6 +100,9 @@ def test_commands_leave_the_corpus_and_other_files_as_they_are(tmp_path, monkeyp
     one = run_json("predict", "data", "--jobs", 1, "--probabilities", "notes.txt", exit_code=1)
     assert "does not begin with fname,a,b,…" in one["error"]
     run_json("report", "data", "--jobs", 1, "--no-test", "--out", "data/clips.csv", "--force", exit_code=1)
+    one = run_json("report", "data", "--jobs", 1, "--no-test", "--pictures", "notes.txt/png", exit_code=1)
+    assert "cannot be made" in one["error"]
+    assert not (tmp_path / "report.html").exists(), "what cannot be done in whole is refused before it is begun"
     assert (tmp_path / "data" / "clips.csv").read_bytes() == before
     assert (tmp_path / "notes.txt").read_text() == "mine"
     for _ in range(2):

@@ -147,7 +147,7 @@ function spectrograms(row) {
   return data.modes.map((mode, m) => (pictures[m] ? spectrogram(row, m, mode, pictures[m]) : el("p", { className: "empty" }, `No frames in view ${mode.name}.`)));
 }
 
-function spectrogram(row, m, mode, [frames, columns, low, high]) {
+function spectrogram(row, m, mode, [frames, columns, low, high, first, last]) {
   const seconds = frames * mode.hop_seconds, name = visible(data.clips.name[row]);
   const image = el("img", { width: columns, height: mode.n_bands, decoding: "async", alt: `Spectrogram of ${name} in view ${mode.name}: ${seconds.toFixed(1)} s, ${low} to ${high} ${mode.unit}` });
   image.style.height = `${Math.round(Math.max(96, Math.min(150, mode.n_bands * 1.2)))}px`;
@@ -155,10 +155,14 @@ function spectrogram(row, m, mode, [frames, columns, low, high]) {
   const hz = el("div", { className: "hz", "aria-hidden": "true" }), time = el("div", { className: "s", "aria-hidden": "true" }, el("b", {}, "Time from the first stored frame (s)"));
   for (const [share, label] of mode.ticks) { const tick = el("span", {}, label); tick.style.top = `${(1 - share) * 100}%`; hz.append(tick); }
   for (const tick of ticks(0, seconds, 5)) { const mark = el("span", {}, String(tick)); mark.style.left = `${Math.min(100, ((tick + mode.hop_seconds / 2) / seconds) * 100)}%`; time.append(mark); }
+  const padded = frames === mode.window_frames && (first > 1 || last < frames - 1);
+  const shade = el("div", { className: "shade", "aria-hidden": "true" });
+  if (padded) for (const [from, to] of [[0, first], [last, frames]]) { const part = el("i"); part.style.left = `${(100 * from) / frames}%`; part.style.width = `${(100 * (to - from)) / frames}%`; shade.append(part); }
+  const lies = padded ? el("span", { className: "lies" }, `The clip lies from ${(first * mode.hop_seconds).toFixed(2)} to ${(last * mode.hop_seconds).toFixed(2)} s; around it is silence, up to a window’s length (hatched).`) : null;
   const ramp = el("div", { className: "ramp" });
   ramp.style.background = `linear-gradient(to top, ${data.ramp.join(",")})`;
-  return el("figure", { className: "spectrogram" }, el("span", { className: "axis-name", "aria-hidden": "true" }, "Hz"), el("figcaption", {}, mode.title), el("span", { className: "db-name", "aria-hidden": "true" }, mode.unit), hz, image, ramp,
-    el("div", { className: "db", "aria-hidden": "true" }, el("span", {}, minus(high)), el("span", {}, minus(low))), time);
+  return el("figure", { className: "spectrogram" }, el("span", { className: "axis-name", "aria-hidden": "true" }, "Hz"), el("figcaption", {}, mode.title), el("span", { className: "db-name", "aria-hidden": "true" }, mode.unit), hz, image, shade, ramp,
+    el("div", { className: "db", "aria-hidden": "true" }, el("span", {}, minus(high)), el("span", {}, minus(low))), time, ...(lies ? [lies] : []));
 }
 
 function verdictForm(row) {
