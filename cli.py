@@ -761,15 +761,12 @@ def run_all(
       cli run data --budget 2h
     """
     from cache.errors import CorpusError
-    from cache.outfile import check_out
     from corpus.tables import read_corpus
 
     start = time.monotonic()
     if budget and settings["epochs"]:
         message = f"--budget {budget.text} chooses the epochs: leave out --epochs {settings['epochs']}"
         raise click.UsageError(message)
-    for path in (settings["out"], settings["report_out"]):
-        check_out(path, force=True)
     if settings["out"].absolute() == settings["report_out"].absolute():
         message = f"--out and --report must be two files; both are {settings['out']}"
         raise click.BadParameter(message)
@@ -778,6 +775,7 @@ def run_all(
     if training.empty:
         message = f"{corpus} has no training clips: a run trains networks; cli predict predicts with those of another"
         raise CorpusError(message)
+    _check_run_outputs(corpus, clips, settings["out"], settings["report_out"])
     settings = _RUN_SETTINGS | settings
     if budget and settings["run_name"] is None:
         settings["run_name"] = f"{settings['recipe']}-{budget.text}"
@@ -795,6 +793,18 @@ def run_all(
     result |= {"plan": forecast.to_dict(), "seconds": round(time.monotonic() - start, 1)}
     show(result, _run_text(result), as_json=as_json)
     _finish_strict(strict, result["quarantined"])
+
+
+def _check_run_outputs(corpus: Path, clips: "pd.DataFrame", out: Path, report_out: Path) -> None:
+    """Refuse files of a run that cannot be written, or would take the place of something else."""
+    from cache.outfile import check_out
+    from infer.replacement import check_recordings, check_report, check_table
+
+    check_out(out, force=True)
+    classes = sorted(clips.loc[clips["split"] == "train", "label"].dropna().unique())
+    check_table(out, corpus, columns=["fname", *(classes if any(" " in name for name in classes) else ["label"])])
+    check_report(report_out, corpus)
+    check_recordings(report_out, clips)
 
 
 def _within(budget: "Budget", forecast: "RunForecast", request: "RunRequest", *, started: float) -> dict[str, Any]:
@@ -2469,7 +2479,6 @@ def _reference_lines(references: Sequence[Mapping[str, Any]]) -> list[str]:
     help="Megabytes of sound in the file; what is beyond is linked.",
 )
 @option("--test/--no-test", "with_test", default=True, show_default=True, help="Predict the test clips, too.")
-@option("--force", is_flag=True, help="Replace --out though it is no report; never what belongs to the corpus.")
 @device_option
 @parallel_options
 @strict_option
@@ -2497,7 +2506,7 @@ def report(corpus: Path, modes: tuple[str, ...], strict: bool, as_json: bool, **
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     start = time.monotonic()
     out, pictures = settings["out"], settings["pictures"]
-    check_report(out, corpus, force=settings["force"])
+    check_report(out, corpus)
     run = find_run(settings["runs"], settings["run_name"])
     clips = read_corpus(corpus)
     check_recordings(out, clips)
@@ -2545,7 +2554,7 @@ def _report(
     if settings["with_test"] and len(test):
         with _timed("predict", seconds):
             predicted = _predict_views(test["fname"].tolist(), readers, networks, bars, settings)
-    made = _make_report(clips, run, name, views, predicted, quarantined, seconds, settings)
+    made = _make_report(clips, run, name, views, predicted, quarantined, seconds, settings, others=others)
     return made, readers, quarantined
 
 
@@ -2558,6 +2567,8 @@ def _make_report(
     quarantined: Sequence[tuple[str, str]],
     seconds: dict[str, float],
     settings: dict[str, Any],
+    *,
+    others: bool = False,
 ) -> "Report":
     """Put a report together from what the networks of a run said."""
     from infer.report import Measured, make_report

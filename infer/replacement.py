@@ -19,7 +19,7 @@ _HEAD_BYTES = 4096
 _GENERATOR = b'<meta name="generator" content="earmark'
 
 
-def check_report(out: Path, corpus: Path, *, force: bool) -> None:
+def check_report(out: Path, corpus: Path) -> None:
     """Refuse a report's file that cannot be written, or would take the place of what is no report.
 
     Parameters
@@ -27,18 +27,17 @@ def check_report(out: Path, corpus: Path, *, force: bool) -> None:
     out : Path
     corpus : Path
         Its folder.
-    force : bool
-        Other files than reports may be replaced, too, but none of the corpus's.
 
     Raises
     ------
     InputError, NotFoundError
-        As `cache.outfile.check_out`, or if the file belongs to the corpus.
+        As `cache.outfile.check_out`, or if the file is there and is no report.
     """
-    is_report = out.is_file() and _GENERATOR in _head(out)
-    if not is_report:
+    check_out(out, force=True)
+    if out.is_file() and _GENERATOR not in _head(out):
         _refuse_own(out, corpus)
-    check_out(out, force=force or is_report)
+        message = f"{out} is there, and is no report of earmark: name another file, or remove it"
+        raise InputError(message)
 
 
 def check_recordings(out: Path, clips: pd.DataFrame) -> None:

@@ -24,15 +24,14 @@ def corpus(tmp_path):
     return root
 
 
-def test_a_report_is_replaced_and_another_file_by_force_only(corpus, tmp_path):
-    check_report(tmp_path / "new.html", corpus, force=False)
+def test_a_report_is_replaced_and_another_file_is_not(corpus, tmp_path):
+    check_report(tmp_path / "new.html", corpus)
     for folder in (tmp_path, corpus):
         (folder / "report.html").write_text(REPORT)
-        check_report(folder / "report.html", corpus, force=False)
+        check_report(folder / "report.html", corpus)
     (tmp_path / "notes.html").write_text("<!doctype html>")
-    with pytest.raises(InputError, match=r"notes.html is there: .* --force"):
-        check_report(tmp_path / "notes.html", corpus, force=False)
-    check_report(tmp_path / "notes.html", corpus, force=True)
+    with pytest.raises(InputError, match=r"notes.html is there, and is no report"):
+        check_report(tmp_path / "notes.html", corpus)
 
 
 @pytest.mark.parametrize("name", ["clips.csv", "train.csv", "x.meta/some.csv", "a.wav"])
@@ -43,7 +42,7 @@ def test_what_belongs_to_the_corpus_is_never_replaced(corpus, tmp_path, name, as
         out = tmp_path / "link"
         out.symlink_to(corpus / name)
     with pytest.raises(InputError, match="corpus's folder"):
-        check_report(out, corpus, force=True)
+        check_report(out, corpus)
     with pytest.raises(InputError, match="corpus's folder"):
         check_table(out, corpus, columns=SUBMISSION)
 
@@ -76,7 +75,7 @@ def test_pipes_are_refused(corpus, tmp_path):
     with pytest.raises(InputError, match="no regular file"):
         check_table(tmp_path / "pipe", corpus, columns=SUBMISSION)
     with pytest.raises(InputError, match="no regular file"):
-        check_report(tmp_path / "pipe", corpus, force=True)
+        check_report(tmp_path / "pipe", corpus)
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path, monkeypatch):
@@ -94,12 +93,12 @@ def test_commands_leave_the_corpus_and_other_files_as_they_are(tmp_path, monkeyp
     write_run(tmp_path / "runs", read_corpus(write_hostile_corpus(tmp_path / "data", labels=("a", "b", "c"))))
     (tmp_path / "notes.txt").write_text("mine")
     before = (tmp_path / "data" / "clips.csv").read_bytes()
-    for command in ("report", "predict"):
+    for command in ("report", "predict", "run"):
         for out in ("data/clips.csv", "notes.txt"):
             assert f"{out} is there" in run_json(command, "data", "--jobs", 1, "--out", out, exit_code=1)["error"]
     one = run_json("predict", "data", "--jobs", 1, "--probabilities", "notes.txt", exit_code=1)
     assert "does not begin with fname,a,b,…" in one["error"]
-    run_json("report", "data", "--jobs", 1, "--no-test", "--out", "data/clips.csv", "--force", exit_code=1)
+    run_json("report", "data", "--jobs", 1, "--no-test", "--out", "data/clips.csv", exit_code=1)
     one = run_json("report", "data", "--jobs", 1, "--no-test", "--pictures", "notes.txt/png", exit_code=1)
     assert "cannot be made" in one["error"]
     assert not (tmp_path / "report.html").exists(), "what cannot be done in whole is refused before it is begun"
