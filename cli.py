@@ -2227,8 +2227,8 @@ def _show_tagged(lines: TagLines, fit: "Calibration", out: Path | None, seconds:
 @option(
     "--phrases", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML with phrases of your own."
 )
-@_share("--start-score", default=0.5, text="An event begins where a class is this likely")
-@_share("--end-score", default=0.25, text="and lasts while it is this likely.")
+@_share("--start-score", default=0.4, text="An event begins where a class is this likely")
+@_share("--end-score", default=0.2, text="and lasts while it is this likely.")
 @_seconds("--least-seconds", default=0.1, text="Shorter events are dropped.")
 @_seconds("--gap-seconds", default=0.5, text="Events of a class with no more between them are one.")
 @_seconds("--window-seconds", default=4.0, text="Length of the windows that networks hear.")

@@ -50,8 +50,8 @@ class DetectionRules:
     window_seconds: float = 4.0
     step_seconds: float = 0.5
     smoothed_windows: int = 2
-    start_score: float = 0.5
-    end_score: float = 0.25
+    start_score: float = 0.4
+    end_score: float = 0.2
     least_seconds: float = 0.1
     gap_seconds: float = 0.5
     pause_seconds: float = 0.5

@@ -47,11 +47,15 @@ def test_silence_has_a_background_above_nothing() -> None:
     assert (background(np.zeros((1, 3))) > 0).all()
 
 
-def test_the_foreground_is_never_negative() -> None:
+def test_a_little_of_the_background_is_left_between_its_peaks() -> None:
     power = noise(200)
-    left = foreground(power, background(power))
-    assert left.min() == 0
-    assert np.all(left <= power)
+    behind = background(power)
+    left = foreground(power, behind)
+    assert left.min(axis=0) == pytest.approx(0.03 * behind)
+    assert np.all(left <= np.maximum(power, 0.03 * behind))
+    power[100] += 1e6
+    assert foreground(power, behind)[100] == pytest.approx(power[100] - 2 * behind)
+    assert foreground(power, 0 * behind) == pytest.approx(power), "with nothing behind it, a sound is heard as it is"
 
 
 @given(st.lists(st.booleans(), max_size=40))

@@ -107,7 +107,7 @@ def test_short_events_are_dropped_after_joining() -> None:
         ({"window_seconds": 0.0}, "window_seconds must be above 0; got 0.0"),
         ({"step_seconds": float("inf")}, "step_seconds must be above 0; got inf"),
         ({"gap_seconds": -1.0}, "gap_seconds must be 0 or more; got -1.0"),
-        ({"end_score": 0.6}, r"end_score must be above 0 and up to start_score \(0\.5\); got 0\.6"),
+        ({"end_score": 0.6}, r"end_score must be above 0 and up to start_score \(0\.4\); got 0\.6"),
         ({"start_score": 1.1}, r"up to start_score"),
         ({"gate_db": float("nan")}, "gate_db must be a number"),
     ],
