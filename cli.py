@@ -157,7 +157,7 @@ def _read_config(ctx: click.Context, _param: click.Parameter, path: Path | None)
 
 def _own_modes(path: Path, tables: object) -> "dict[str, FeatureMode]":
     from cache.errors import InputError
-    from featurize.modes import read_modes
+    from featurize.own_modes import read_modes
 
     try:
         return read_modes(tables)

@@ -6,6 +6,7 @@
 - :mod:`cache.index`: which rows a mode's folder holds
 - :mod:`cache.plan`: which clips must be computed, and which shards they make
 - :mod:`cache.writer`: sealing a shard
+- :mod:`cache.opening`: the clips of a store that are wanted
 - :mod:`cache.reader`: frames on the mapped bytes, by :mod:`cache.mapping` and :mod:`cache.sharing`
 - :mod:`cache.integrity`, :mod:`cache.salvage`: checking every byte, and which clips a damaged shard holds
 - :mod:`cache.inventory`, :mod:`cache.prune`: what a store holds, and what can go
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from cache.integrity import BadShard, VerifyReport, check_shard, verify_store
     from cache.layout import Key, folder_name
     from cache.lock import StoreLock, tidy
+    from cache.opening import open_store
     from cache.plan import Decision, ShardPlan, decide, plan_shards
-    from cache.reader import StoreReader, open_store
+    from cache.reader import StoreReader
     from cache.space import free_space, require_space
     from cache.writer import ClipRow, ShardRecord, remove_leftovers, write_shard
 
@@ -36,7 +38,8 @@ _HOMES = {
     "layout": ("Key", "folder_name"),
     "lock": ("StoreLock", "tidy"),
     "plan": ("Decision", "ShardPlan", "decide", "plan_shards"),
-    "reader": ("StoreReader", "open_store"),
+    "opening": ("open_store",),
+    "reader": ("StoreReader",),
     "space": ("free_space", "require_space"),
     "writer": ("ClipRow", "ShardRecord", "remove_leftovers", "write_shard"),
 }

@@ -20,9 +20,9 @@ from featurize.modes import (
     completed,
     difference,
     get_mode,
-    read_modes,
     resolve_modes,
 )
+from featurize.own_modes import read_modes
 
 OTHER_VALUES: dict[str, Any] = {
     "sample_rate_hz": 48_000,
