@@ -126,6 +126,7 @@ def test_captions_benchmark_scores_captions_and_yardstick(corpora: Path, tmp_pat
     assert {claim["claim"] for claim in result["claims"]} >= {"above the yardstick"}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_rehearsal_compares_every_stage_with_the_plan(tmp_path: Path) -> None:
     done = run("rehearsal.py", "--clips", "82", "--folder", str(tmp_path), "--json", cwd=tmp_path)

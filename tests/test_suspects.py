@@ -93,7 +93,7 @@ def test_clips_that_kill_are_quarantined_and_all_others_computed(
 COMMAND = "import deadly, cli; deadly.install(); cli.main()"
 
 
-@pytest.mark.parametrize("word", ["segfault", "header"])
+@pytest.mark.parametrize("word", ["segfault", pytest.param("header", marks=pytest.mark.slow)])
 def test_a_command_that_a_clip_killed_goes_on_when_it_is_run_again(tmp_path: Path, word: str) -> None:
     """With one job the clips are decoded in the command's own process; headers always are."""
     clips = make_clips(tmp_path / "audio" / "noise", 20, {17: f"-{word}"})
