@@ -27,6 +27,8 @@ FILM_SUFFIXES = frozenset(
 )
 """Suffixes, in lower case, of what goes through PyAV."""
 _BLOCK_SAMPLES = 1 << 18  # of all channels together
+_TIMED = ("matroska", "mp4")  # formats whose header tells how long they are; of others it is an estimate
+_SLACK_SECONDS, _SLACK_SHARE = 1.0, 0.02  # writers round, and count a last frame's length or not
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,8 @@ def _film_blocks(container: Any, track: Any, path: Path) -> Iterator[Samples]:
     resampler = av.AudioResampler(format="fltp", layout=track.layout, rate=track.rate)
     begin = max(container.start_time or 0, 0) / av.time_base  # recorded television begins at any hour
     n_given = 0
-    for frame in container.decode(track):
+    packets = _Packets(container, track)
+    for frame in packets.frames():
         start = round((frame.time - begin) * track.rate) if frame.time is not None else n_given
         if start - n_given > track.rate // 50:  # less is the rounding of time stamps
             yield from _silence(start - n_given)
@@ -150,6 +153,33 @@ def _film_blocks(container: Any, track: Any, path: Path) -> Iterator[Samples]:
             yield _checked(samples, path)
     if not n_given:
         raise QuarantineError(path, "holds no samples")
+    if reason := packets.find_shortfall():
+        raise QuarantineError(path, reason)
+
+
+class _Packets:
+    """What a container holds of all its streams, of which one is decoded."""
+
+    def __init__(self, container: Any, track: Any) -> None:
+        self._container, self._track = container, track
+        self._reached = 0.0
+
+    def frames(self) -> Iterator[Any]:
+        for packet in self._container.demux():
+            if packet.pts is not None:
+                self._reached = max(self._reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet.stream == self._track:
+                yield from packet.decode()
+
+    def find_shortfall(self) -> str:
+        """Say so where no stream reaches the length that the header tells; the sound may end before the picture."""
+        import av
+
+        timed = any(name in self._container.format.name for name in _TIMED)
+        promised = float(self._container.duration / av.time_base) if timed and self._container.duration else 0.0
+        if promised - self._reached <= max(_SLACK_SECONDS, _SLACK_SHARE * promised):
+            return ""
+        return f"is cut short: {self._reached:.1f} of {promised:.1f} seconds are there"
 
 
 def _silence(n_samples: int) -> Iterator[Samples]:

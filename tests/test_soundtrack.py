@@ -61,6 +61,14 @@ def test_a_stream_that_is_cut_short_says_so(tmp_path: Path, suffix: str) -> None
     assert str(in_blocks.value) == str(whole.value)
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".webm"])
+def test_a_film_that_is_cut_short_says_so(tmp_path: Path, suffix: str) -> None:
+    path = write_film(tmp_path / f"cut{suffix}", beep_at(1.0, total=20.0))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(QuarantineError, match=r"is cut short: [\d.]+ of 20\.0 seconds are there"):
+        read_recording(path, max_clip_minutes=1)
+
+
 def test_channels_are_averaged(tmp_path: Path) -> None:
     beep = beep_at(0.2)
     path = write_film(tmp_path / "stereo.mkv", np.stack([beep, np.zeros_like(beep)], axis=1), layout="stereo")
