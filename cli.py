@@ -118,8 +118,16 @@ def _describe(error: OSError) -> tuple[str, int]:
     return f"{where}{error.strerror or error}", code
 
 
-_SHARES = ("precision", "recall", "f1")  # of an event list, in the order of their columns
+_SHARES = {"precision": 11, "recall": 9, "f1": 9}  # of an event list: its columns and their widths
+_CAPTIONS_FOR = {
+    "vtt": "play the recording with the file beside it as its subtitles",
+    "srt": "play the recording with the file beside it as its subtitles",
+    "audacity": "open the recording in Audacity, then File > Import > Labels",
+    "raven": "open the recording in Raven, then File > Open Selection Table",
+}
+_CAPTIONS_TO_SCORE = "cli evaluate-events scores such a file against a true one"
 _LISTED = 20  # so many things to remove are shown
+_PLACES = {name: f"--{name.removesuffix('_name')}" for name in ("config", "store", "runs", "run_name", "bundle")}
 MAX_SEED = 2**32 - 1  # scikit-learn's
 
 
@@ -149,8 +157,8 @@ def _read_config(ctx: click.Context, _param: click.Parameter, path: Path | None)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         message = f"{path} cannot be read as TOML: {error}"
         raise click.BadParameter(message) from error
+    ctx.meta[_CONFIG] = path
     if "modes" in values:
-        ctx.meta[_CONFIG] = path
         ctx.meta[_OWN_MODES] = _own_modes(path, values.pop("modes"))
     ctx.default_map = _config_values(ctx, path, values)
 
@@ -472,6 +480,34 @@ def show(result: Mapping[str, Any], text: str, *, as_json: bool) -> None:
     click.echo(json.dumps(result, ensure_ascii=False) if as_json else text)
 
 
+def next_step(command: str, *words: object) -> str:
+    """Give the last line of a command's output: the one to call next, as a shell takes it.
+
+    Its corpus, ``--config``, ``--store``, ``--runs``, ``--run`` and ``--bundle`` are those that this call was given.
+    """
+    return f"next: {_call(command, *words)}"
+
+
+def _call(command: str, *words: object) -> str:
+    import shlex
+
+    from corpus.files import shown_name
+
+    context, found = click.get_current_context(), cast(click.Command, cli)
+    for name in command.split():
+        found = cast(click.Group, found).commands[name]
+    known = {param.name for param in found.params}
+    given = [
+        name
+        for name in (*_PLACES, "corpus")
+        if name in known and context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    ]
+    values = {**context.params, "config": context.meta.get(_CONFIG)}
+    places = [word for name in given if name != "corpus" for word in (_PLACES[name], values[name])]
+    corpus = [values["corpus"]] if "corpus" in given else []
+    return shlex.join(["cli", *command.split(), *(shown_name(str(word)) for word in (*words, *corpus, *places))])
+
+
 class Bars:
     """Progress bars on a terminal's standard error, one a stage, on anything over a second."""
 
@@ -585,7 +621,7 @@ def cli() -> None:
     \b
     Example:
       cli demo                      everything on a synthetic corpus, in minutes
-      cli run data                  everything on a corpus: the five steps below in one
+      cli run data                  the five steps below in one
       cli featurize data            audio files -> LH and X spectrograms
       cli train data                five folds of each view
       cli predict data              submission.csv
@@ -669,14 +705,20 @@ def _demo_text(result: dict[str, Any]) -> str:
             _best_and_worst(result["by_class"]),
             f"{result['out']} is the Kaggle CSV, {result['report']} the report;",
             f"{result['path']} holds networks and learning curves",
-            f"{human_seconds(result['seconds'])}; next: cli run YOUR_CORPUS",
+            human_seconds(result["seconds"]),
+            f"next: open {result['report']} in a browser, then cli run YOUR_CORPUS",
         ]
     )
 
 
 def _best_and_worst(by_class: Mapping[str, float]) -> str:
+    from corpus.summary import fit
+
     best = sorted(by_class, key=lambda name: -by_class[name])
-    return f"best: {', '.join(best[:4])}; worst: {', '.join(best[-4:])}"
+    return "\n".join(
+        fit(f"{title:<6} {', '.join(names)}", 80).rstrip()
+        for title, names in (("best", best[:4]), ("worst", best[-4:]))
+    )
 
 
 # --- cli run ---------------------------------------------------------------------------------------------------------
@@ -1183,6 +1225,7 @@ def corpus_synth(directory: Path, clips: int, seed: int, jobs: int | None, as_js
         write_corpus(directory, clips=clips, seed=seed, jobs=count_jobs(jobs), progress=_stage(bars, "synthesize"))
     seconds = round(time.monotonic() - start, 2)
     text = f"{directory}: {clips} training clips and their test clips in {human_seconds(seconds)}"
+    text += f"\n{next_step('featurize', directory)}"
     show({"corpus": str(directory), "clips": clips, "seed": seed, "seconds": seconds}, text, as_json=as_json)
 
 
@@ -1300,7 +1343,8 @@ def corpus_info(corpus: Path, as_json: bool) -> None:
 
     with progress_bars() as bars:
         summary = summarize(read_corpus(corpus), progress=_stage(bars, "headers"))
-    show(summary, format_summary(summary), as_json=as_json)
+    following = f"{next_step('run')}, or step by step: {_call('featurize')}"
+    show(summary, f"{format_summary(summary)}\n{following}", as_json=as_json)
 
 
 @corpus.command("issues")
@@ -1386,12 +1430,14 @@ def _relabelled(clips: "pd.DataFrame", paths: Sequence[Path]) -> "tuple[pd.DataF
 
 
 def _say_unpredicted(clips: "pd.DataFrame", predicted: "OutOfFold") -> None:
+    from corpus.rows import counted
+
     missing = int((~clips["fname"].isin(predicted.probabilities["fname"])).sum())
     gaps = [f"fold {fold} of {mode}" for mode, folds in predicted.missing.items() for fold in folds]
     if gaps:
         say(f"not trained: {', '.join(gaps)}")
     if missing:
-        say(f"{missing} of {len(clips)} training clips have no prediction, and are not judged")
+        say(f"without a prediction, and not judged: {missing:,} of {counted(len(clips), 'training clip')}")
 
 
 def _issues_result(
@@ -1427,6 +1473,8 @@ def _propose(judged: "pd.DataFrame", settings: dict[str, Any]) -> dict[str, Any]
 
 
 def _issues_text(result: dict[str, Any], corpus: Path, settings: dict[str, Any]) -> str:
+    import shlex
+
     from corpus.rows import counted
     from corpus.summary import fit
 
@@ -1445,9 +1493,12 @@ def _issues_text(result: dict[str, Any], corpus: Path, settings: dict[str, Any])
         )
     if proposed or result["issues"]:
         files = [*map(str, settings["relabel"]), proposed["out"] if proposed else result["out"]]
-        listen = "" if proposed else "listen, correct the column label, then "
-        relabel = " ".join(f"--relabel {name}" for name in files)
-        lines.append(f"next: {listen}cli train {corpus} {relabel} --run NAME")
+        if not proposed:
+            lines.append("listen to them, and correct the column label")
+        relabel = " ".join(f"--relabel {shlex.quote(name)}" for name in files)
+        lines.append(f"next: cli train {shlex.quote(str(corpus))} {relabel} --run NAME")
+    else:
+        lines.append(next_step("report"))
     return "\n".join(lines)
 
 
@@ -1517,6 +1568,7 @@ def _show_plan(featurizer: "Featurizer", clips: "pd.DataFrame", *, as_json: bool
     lines = [f"{name}: {row['to_compute']} to compute, {row['kept']} kept" for name, row in modes.items()]
     lines += [f"{name}: {note}" for name, row in modes.items() for note in row["notes"]]
     lines.append(f"expected: {human_bytes(plan.n_bytes)} on disk, {human_seconds(plan.seconds)}")
+    lines.append("next: the same without --dry-run")
     result = {"modes": modes, "bytes": plan.n_bytes, "expected_seconds": round(plan.seconds, 1), "dry_run": True}
     show(result, "\n".join(lines), as_json=as_json)
 
@@ -1545,17 +1597,13 @@ def _featurize_text(reports: "dict[str, ModeReport]", seconds: float) -> str:
         lines.append(f"{name}: {counted(report.clips, 'clip')}: {counts} -> {report.store}")
     problems = {name: reason for report in reports.values() for name, reason in report.quarantined}
     lines += [f"quarantined: {name}: {reason}" for name, reason in problems.items()]
-    return "\n".join([*lines, f"{human_seconds(seconds)}; next: cli train{_name_own_modes(list(reports))}"])
+    return "\n".join([*lines, human_seconds(seconds), next_step("train", *_name_own_modes(list(reports)))])
 
 
-def _name_own_modes(names: Sequence[str]) -> str:
+def _name_own_modes(names: Sequence[str]) -> list[str]:
     """Give the options that train needs for modes of one's own, which it does not know by itself."""
-    import shlex
-
-    meta = click.get_current_context().meta
-    if not set(names) & set(meta.get(_OWN_MODES, {})):
-        return ""
-    return "".join([f" --config {shlex.quote(str(meta[_CONFIG]))}", *(f" --mode {name}" for name in names)])
+    own: dict[str, FeatureMode] = click.get_current_context().meta.get(_OWN_MODES, {})
+    return [word for name in names for word in ("--mode", name)] if set(names) & set(own) else []
 
 
 @cli.command()
@@ -1612,6 +1660,7 @@ def train(corpus: Path, modes: "tuple[FeatureMode, ...]", strict: bool, as_json:
 
     start = time.monotonic()
     clips = read_corpus(corpus)
+    has_test = bool((clips["split"] == "test").any())
     clips = clips[(clips["split"] == "train") & clips["label"].notna()]
     request = _run_request(clips, settings)
     with progress_bars() as bars:
@@ -1624,7 +1673,7 @@ def train(corpus: Path, modes: "tuple[FeatureMode, ...]", strict: bool, as_json:
     result = {"runs": results, "quarantined": _list_quarantined(quarantined), "seconds": seconds}
     if request.relabels is not None:
         result["relabelled"] = count_relabels(clips, request.relabels)
-    show(result, _train_text(results, seconds), as_json=as_json)
+    show(result, _train_text(results, seconds, has_test=has_test), as_json=as_json)
     _finish_strict(strict, quarantined)
 
 
@@ -1740,7 +1789,7 @@ def _compute(
     from cache.errors import CorpusError
 
     if clips.empty:
-        message = "the corpus has no clips for this: no training clip for train, or no test clip for predict"
+        message = "the corpus has no clips for this: no labelled training clip"
         raise CorpusError(message)
     shared = {key: settings[key] for key in ("store", "jobs", "backend", "scheduler")}
     reports = _featurizer(modes, bars, **shared).run(clips)
@@ -1851,7 +1900,7 @@ def _watch(jobs: "Sequence[FoldJob]", bars: Bars) -> Iterator[None]:
             thread.join()
 
 
-def _train_text(results: list[dict[str, Any]], seconds: float) -> str:
+def _train_text(results: list[dict[str, Any]], seconds: float, *, has_test: bool) -> str:
     lines = ["mode  fold  mAP@3           epochs  time"]
     for row in results:
         error = f" ± {row['map3_se']:.3f}" if row["map3_se"] is not None else ""
@@ -1860,7 +1909,8 @@ def _train_text(results: list[dict[str, Any]], seconds: float) -> str:
             f"{row['mode']:<5} {row['fold']:>4}  {row['map3']:.3f}{error:<9}  {row['epochs']:>6}  "
             f"{human_seconds(row['seconds'])}{kept}"
         )
-    return "\n".join([*lines, f"{human_seconds(seconds)}; next: cli predict"])
+    following = next_step("predict") if has_test else next_step("report")
+    return "\n".join([*lines, human_seconds(seconds), following])
 
 
 @cli.command()
@@ -1884,6 +1934,8 @@ def predict(corpus: Path, modes: tuple[str, ...], strict: bool, as_json: bool, *
       cli predict data
       cli predict --run notebook --out sub.csv --probabilities p.csv
     """
+    from cache.errors import CorpusError
+    from corpus.files import shown_name
     from corpus.rows import counted
     from corpus.tables import read_corpus
     from infer.submission import write_csv
@@ -1892,6 +1944,13 @@ def predict(corpus: Path, modes: tuple[str, ...], strict: bool, as_json: bool, *
     _check_outputs(corpus, modes, settings)
     clips = read_corpus(corpus)
     clips = clips[clips["split"] == "test"]  # its attributes stay
+    if clips.empty:
+        message = (
+            f"{shown_name(str(corpus))} has no test clips to predict; cli report shows what networks say of training "
+            "clips that they did not train on, and cli tag predicts any other recordings"
+        )
+        raise CorpusError(message)
+    labelled = bool(clips["label"].notna().any())
     with progress_bars() as bars:
         table, models, quarantined = _predict(clips, modes, bars, settings)
     if settings["probabilities"]:
@@ -1907,7 +1966,8 @@ def predict(corpus: Path, modes: tuple[str, ...], strict: bool, as_json: bool, *
     }
     counts = f"{counted(len(table), 'clip')}, {counted(models, 'network')}"
     text = f"{settings['out']}: {counts}, {human_seconds(seconds)}"
-    show(result, f"{text}; next: cli evaluate {settings['out']} {corpus}", as_json=as_json)
+    following = next_step("evaluate", settings["out"]) if labelled else next_step("report")
+    show(result, f"{text}\n{following}", as_json=as_json)
     _finish_strict(strict, quarantined)
 
 
@@ -1960,7 +2020,7 @@ def _predict(
     stored, quarantined = _stored(clips, [stored_mode(models[0]) for models in run.values()], bars, settings)
     readers = {name: reader for name, (_, reader) in stored.items()}
     if quarantined:
-        say(f"{len(quarantined)} clips have no frames and get the three classes that are most frequent in training")
+        say("clips without frames get the three classes that are most frequent in training")
     table = predict_clips(clips["fname"].tolist(), readers, run, engine, progress=bars)
     return table, sum(map(len, run.values())), quarantined
 
@@ -1970,7 +2030,12 @@ def _predict(
 @mode_name_option
 @networks_options
 @option("--out", type=click.Path(path_type=Path), help="File to write.  [default: print]")
-@option("--format", "kind", type=click.Choice(["csv", "jsonl"]), help="CSV or JSON lines.  [default: by --out, or csv]")
+@option(
+    "--format",
+    "kind",
+    type=click.Choice(["csv", "jsonl"]),
+    help="CSV or JSON lines.  [default: by --out; without it a table on a terminal, else csv]",
+)
 @option("--force", is_flag=True, help="Replace a file that is there.")
 @_share("--min-score", default=0.2, text="Below it: unknown.")
 @option("--family", "families", multiple=True, metavar="NAME", help="Only recordings of this family of sounds.")
@@ -2035,12 +2100,14 @@ def tag(paths: tuple[Path, ...], modes: tuple[str, ...], strict: bool, as_json: 
 
 
 def _tag_format(settings: dict[str, Any]) -> str:
-    """Tell the format that is asked for, or that the output's name says."""
+    """Tell the format that is asked for, or that the output's name says; on a terminal people read."""
     out, kind = settings["out"], settings["kind"]
     suffix = out.suffix.lower() if out else ".csv"
     if suffix == ".json" and kind is None:
         message = f"tags are written as CSV or JSON lines: name a .csv or .jsonl file, or give --format; got {out}"
         raise click.BadParameter(message)
+    if out is None and kind is None and sys.stdout.isatty():
+        return "table"
     return kind or ("jsonl" if suffix in (".jsonl", ".ndjson") else "csv")
 
 
@@ -2080,14 +2147,14 @@ class TagLines:
 
     def header(self) -> str:
         """Give the line before all others."""
-        from infer.tags import csv_header
+        from infer.tags import csv_header, table_header
 
-        return csv_header(self.n_tags) if self.kind == "csv" else ""
+        return {"csv": csv_header(self.n_tags), "table": table_header()}.get(self.kind, "")
 
     def line(self, tagged: "Tagged") -> str:
         """Count a recording, and give its line: none where it is of another family."""
         from corpus.files import shown_name
-        from infer.tags import UNKNOWN, first_label, in_families, to_csv_line, to_json_line, to_record
+        from infer.tags import UNKNOWN, first_label, in_families, to_csv_line, to_json_line, to_record, to_table_line
 
         self.files += 1
         self.sound_seconds += tagged.seconds
@@ -2101,6 +2168,8 @@ class TagLines:
             self.records.append(to_record(tagged, min_score=self.min_score))
         if self.kind == "csv":
             return to_csv_line(tagged, min_score=self.min_score, n_tags=self.n_tags)
+        if self.kind == "table":
+            return to_table_line(tagged, min_score=self.min_score)
         return to_json_line(tagged, min_score=self.min_score)
 
 
@@ -2118,10 +2187,11 @@ def _check_families(families: Sequence[str]) -> Sequence[str]:
 
 def _fit_words(fit: "Calibration") -> str:
     if not fit.clips:
-        return "no temperature is fitted: the run has too few held clips with their labels (train anew to keep them)"
+        return "no temperature is fitted: too few held clips with labels; train anew"
     return (
-        f"temperature {fit.temperature:.2f}, fitted on {fit.clips} held clips: calibration error "
-        f"{fit.error_before:.3f} before, {fit.error_after:.3f} after ({fit.error_by_chance:.3f} by chance alone)"
+        f"temperature {fit.temperature:.2f}, fitted on {fit.clips} held clips\n"
+        f"calibration error {fit.error_before:.3f} before, {fit.error_after:.3f} after "
+        f"({fit.error_by_chance:.3f} by chance alone)"
     )
 
 
@@ -2204,9 +2274,10 @@ def _show_tagged(lines: TagLines, fit: "Calibration", out: Path | None, seconds:
     if as_json:
         show(result if out else result | {"tags": lines.records}, "", as_json=True)
     elif out:
-        show(result, f"{result['out']}: {text}", as_json=False)
+        following = f"{next_step('caption')} FILE tells what sounds when in a recording"
+        show(result, f"{result['out']}: {text}\n{following}", as_json=False)
     else:
-        say(text)
+        say(f"{text}\nnext: --out tags.csv keeps these lines")
 
 
 @cli.command()
@@ -2285,7 +2356,7 @@ def caption(files: tuple[Path, ...], modes: tuple[str, ...], strict: bool, as_js
     seconds = round(time.monotonic() - start, 2)
     in_order = [written[path] for path in recordings if path in written]
     result = {"files": in_order, "problems": problems, "seconds": seconds}
-    show(result, _caption_text(in_order, problems, seconds), as_json=as_json)
+    show(result, _caption_text(in_order, problems, seconds, settings["kind"]), as_json=as_json)
     _finish_strict(strict, problems)
 
 
@@ -2320,7 +2391,9 @@ def _caption(
     return written, [{"path": shown_name(path), "reason": problems[path]} for path in outputs if path in problems]
 
 
-def _caption_text(written: Sequence[dict[str, Any]], problems: Sequence[dict[str, str]], seconds: float) -> str:
+def _caption_text(
+    written: Sequence[dict[str, Any]], problems: Sequence[dict[str, str]], seconds: float, kind: str
+) -> str:
     from corpus.rows import counted
 
     for problem in problems:
@@ -2330,7 +2403,8 @@ def _caption_text(written: Sequence[dict[str, Any]], problems: Sequence[dict[str
         for each in written
     ]
     heard = sum(each["seconds"] for each in written)
-    return "\n".join([*lines, f"{human_seconds(seconds)}, {heard / max(seconds, 1e-9):,.0f}× real time"])
+    lines.append(f"{human_seconds(seconds)}, {heard / max(seconds, 1e-9):,.0f}× real time")
+    return "\n".join([*lines, *(f"next: {_CAPTIONS_FOR.get(kind, _CAPTIONS_TO_SCORE)}" for _ in written[:1])])
 
 
 def _caption_files(recordings: Sequence[str], settings: dict[str, Any]) -> dict[str, Path]:
@@ -2378,7 +2452,10 @@ def export(modes: tuple[str, ...], as_json: bool, **settings: Any) -> None:
       cli export --run best --mode x --out small --no-onnx
       cli tag library --bundle bundle
     """
+    import shlex
+
     from corpus.files import shown_name
+    from corpus.rows import counted
     from infer.bundle import write_bundle
     from infer.runs import find_run
 
@@ -2401,8 +2478,8 @@ def export(modes: tuple[str, ...], as_json: bool, **settings: Any) -> None:
         "bytes": n_bytes,
         "seconds": round(time.monotonic() - start, 2),
     }
-    text = f"{out}: {n_networks} networks of run {run.name!r}, {human_bytes(n_bytes)}"
-    show(result, f"{text}; next: cli tag PATHS --bundle {out}", as_json=as_json)
+    text = f"{shown_name(str(out))}: {counted(n_networks, 'network')} of run {run.name!r}, {human_bytes(n_bytes)}"
+    show(result, f"{text}\nnext: cli tag PATHS --bundle {shlex.quote(shown_name(str(out)))}", as_json=as_json)
 
 
 @cli.command()
@@ -2427,8 +2504,11 @@ def evaluate(predictions: Path, corpus: Path, as_json: bool) -> None:
 
 
 def _evaluate_text(result: dict[str, Any]) -> str:
-    lines = [f"{name:<28} {ap3:.3f}" for name, ap3 in sorted(result["by_class"].items(), key=lambda item: item[1])]
-    return "\n".join(["AP@3 a class:", *lines, "", *_score_lines(result), *_reference_lines(result["references"])])
+    from corpus.summary import fit
+
+    lines = [f"{fit(name, 60)} {ap3:.3f}" for name, ap3 in sorted(result["by_class"].items(), key=lambda item: item[1])]
+    scores = [*_score_lines(result), *_reference_lines(result["references"])]
+    return "\n".join(["AP@3 a class:", *lines, "", *scores, "", next_step("report")])
 
 
 def _score_lines(result: Mapping[str, Any]) -> list[str]:
@@ -2436,7 +2516,7 @@ def _score_lines(result: Mapping[str, Any]) -> list[str]:
 
     def row(name: str, part: Mapping[str, Any]) -> str:
         error = f" ± {part['map3_se']:.3f}" if part["map3_se"] is not None else ""
-        return f"{name:<9} mAP@3 {part['map3']:.3f}{error}   {part['clips']} clips"
+        return f"{name:<9} mAP@3 {part['map3']:.3f}{error}   {counted(part['clips'], 'clip')}"
 
     lines = [row(name, part) for name, part in result["by_usage"].items()]
     groups = f" of {counted(result['groups'], 'group')}" if result["groups"] else ""
@@ -2543,7 +2623,6 @@ def _report(
     training, test = (clips[clips["split"] == split] for split in ("train", "test"))
     networks = load_run(run, modes)
     views = read_views(run, list(networks))
-    _say_unpredicted(training, list(views.values())[-1])
     seconds: dict[str, float] = {}
     with _timed("features", seconds):
         wanted = clips if settings["with_test"] else training
@@ -2586,7 +2665,9 @@ def _make_report(
         modes=list(joined.missing),
         issues=issues["fname"].tolist(),
         quarantined=quarantined,
-        measured=Measured(seconds, *_report_remarks(clips, joined, others=others, tested=bool(predicted))),
+        measured=Measured(
+            seconds, *_report_remarks(clips, joined, dict(quarantined), others=others, tested=bool(predicted))
+        ),
         most_pictured=settings["pictured"],
     )
 
@@ -2642,24 +2723,29 @@ def _trained_on_others(
 
 
 def _report_remarks(
-    clips: "pd.DataFrame", predicted: "OutOfFold", *, others: bool, tested: bool
+    clips: "pd.DataFrame", predicted: "OutOfFold", quarantined: "Container[str]", *, others: bool, tested: bool
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """Say what is not there, and why a clip of a split has no prediction."""
     from corpus.rows import counted
 
+    modes_of: dict[tuple[int, ...], list[str]] = {}
+    for mode, folds in predicted.missing.items():
+        modes_of.setdefault(tuple(folds), []).append(mode)
     gaps = [
-        f"{'fold' if len(folds) == 1 else 'folds'} {', '.join(map(str, folds))} of {mode}"
-        for mode, folds in predicted.missing.items()
+        f"{'fold' if len(folds) == 1 else 'folds'} {', '.join(map(str, folds))} of {' and '.join(modes)}"
+        for folds, modes in modes_of.items()
         if folds
     ]
     training, test = (clips[clips["split"] == split] for split in ("train", "test"))
-    missing = int((~training["fname"].isin(predicted.probabilities["fname"])).sum())
+    unpredicted = training.loc[~training["fname"].isin(predicted.probabilities["fname"]), "fname"]
+    missing = sum(name not in quarantined for name in unpredicted)
     not_trained, unknown = "the fold that holds this clip out is not trained", "the run was trained without this clip"
     why = unknown if not gaps else f"{not_trained}, or {unknown}" if others else not_trained
-    remarks = [f"Not trained: {'; '.join(gaps)}."] if gaps else []
-    if missing:
-        reason = "" if gaps else ": the run was trained without them"
-        remarks.append(f"{counted(missing, 'training clip')} without a prediction{reason}.")
+    unheard = f"{counted(missing, 'training clip')} without a prediction"
+    if gaps:
+        remarks = [f"Not trained: {'; '.join(gaps)}. " + (f"That leaves {unheard}." if missing else "")]
+    else:
+        remarks = [f"{unheard}: the run was trained without {'it' if missing == 1 else 'them'}."] if missing else []
     if others:
         remarks.append("The run was trained on other clips or labels than the corpus has now.")
     if len(test) and not tested:
@@ -2731,11 +2817,12 @@ def evaluate_events(events: Path, truth: Path, as_json: bool, **settings: Any) -
     1 ms.
 
     \b
-    Keys of --json: recordings, only_in_events and only_in_truth (names), collar_seconds,
-    length_share, onset_only, segment_seconds, event_based and segment_based; in each of these f1,
-    precision, recall, truth, predicted, correct, macro (f1, precision, recall), substitutions,
-    deletions, insertions, error_rate and by_class (label: f1, precision, recall, truth, predicted,
-    correct). What cannot be given is null.
+    Keys of --json: recordings, only_in_events and only_in_truth (names),
+    collar_seconds, length_share, onset_only, segment_seconds, event_based and
+    segment_based; in each of these f1, precision, recall, truth, predicted,
+    correct, macro (f1, precision, recall), substitutions, deletions,
+    insertions, error_rate and by_class (label: f1, precision, recall, truth,
+    predicted, correct). What cannot be given is null.
 
     \b
     Example:
@@ -2767,26 +2854,36 @@ def _say_unmatched(result: dict[str, Any]) -> None:
 def _event_scores_text(result: dict[str, Any]) -> str:
     from corpus.rows import counted
 
-    offsets = f"offsets within that or {result['length_share']:.0%} of the length"
+    offsets = f"offsets within that or {100 * result['length_share']:g} % of the length"
     offsets = "offsets do not count" if result["onset_only"] else offsets
     titles = {
         "event_based": f"Events, onsets within {result['collar_seconds']:g} s, {offsets}:",
         "segment_based": f"Segments of {result['segment_seconds']:g} s:",
     }
     tables = [line for key, title in titles.items() for line in (title, *_event_score_lines(result[key]), "")]
-    return "\n".join([*tables, counted(result["recordings"], "recording")])
+    return "\n".join([*tables, counted(result["recordings"], "recording"), *_next_threshold(result["event_based"])])
+
+
+def _next_threshold(scores: Mapping[str, Any]) -> list[str]:
+    """Say which way the threshold of captions is to be moved, where that is seen."""
+    precision, recall = (scores[key] or 0.0 for key in ("precision", "recall"))
+    if precision == recall:
+        return ["next: listen where the classes at the top are heard"] if recall < 1 else []
+    way, what = ("lower", "recall") if recall < precision else ("higher", "precision")
+    return [f"next: cli caption with a {way} --start-score, for more {what}"]
 
 
 def _event_score_lines(scores: dict[str, Any]) -> list[str]:
+    from corpus.summary import fit
+
     by_class = sorted(scores["by_class"].items(), key=lambda item: item[1]["f1"])
-    width = max([28, *(len(label) for label, _ in by_class)])
 
     def line(name: str, row: dict[str, Any]) -> str:
-        counts = "".join(f"{row.get(key, ''):>8}" for key in ("truth", "predicted", "correct"))
-        shares = "".join("         –" if row[key] is None else f"{row[key]:>10.3f}" for key in _SHARES)
-        return f"{name:<{width}}{counts}{shares}"
+        counts = "".join(f"{row.get(key, ''):>{w}}" for key, w in (("truth", 8), ("predicted", 7), ("correct", 7)))
+        shares = "".join(f"{'–' if row[key] is None else format(row[key], '.3f'):>{w}}" for key, w in _SHARES.items())
+        return f"{fit(name, 28)}{counts}{shares}"
 
-    header = f"{'':<{width}}{'truth':>8}{'found':>8}{'right':>8}{'precision':>10}{'recall':>10}{'F1':>10}"
+    header = f"{'':<28}{'truth':>8}{'found':>7}{'right':>7}{'precision':>11}{'recall':>9}{'F1':>9}"
     rate = "–" if scores["error_rate"] is None else f"{scores['error_rate']:.3f}"
     kinds = ("substituted", "substitutions"), ("deleted", "deletions"), ("inserted", "insertions")
     errors = f"error rate {rate}: {', '.join(f'{scores[key]} {word}' for word, key in kinds)}"
@@ -2824,7 +2921,10 @@ def cache_info(store: Path, runs: Path, as_json: bool) -> None:
     superfluous = plan.n_bytes if plan else None
     lines = [line for row in modes for line in _inventory_lines(row)]
     if plan and plan.removals:
-        lines.append(f"superfluous: up to {human_bytes(plan.n_bytes)}; cli cache prune --dry-run lists it")
+        lines.append(f"superfluous: up to {human_bytes(plan.n_bytes)}")
+        lines.append(next_step("cache prune", "--dry-run"))
+    else:
+        lines.append(next_step("cache verify"))
     show({"store": str(store), "modes": modes, "superfluous_bytes": superfluous}, "\n".join(lines), as_json=as_json)
     if any(row["bad"] for row in modes):
         raise click.exceptions.Exit(IntegrityError.exit_code)
@@ -2835,7 +2935,7 @@ def _inventory_lines(row: Mapping[str, Any]) -> Iterator[str]:
     from featurize.explain import describe_settings
 
     yield (
-        f"{row['folder']}: {counted(row['clips'], 'clip')} ({human_seconds(row['seconds'])} of audio), "
+        f"{row['folder']}: {counted(row['clips'], 'clip')} ({human_seconds(row['seconds'])}), "
         f"{row['quarantined']} quarantined, {counted(row['shards'], 'shard')}, {human_bytes(row['bytes'])}"
     )
     if row["settings"]:
@@ -2932,9 +3032,11 @@ def _explain_text(found: "Sequence[ModeReason]", *, named: bool) -> str:
         )
         lines += [f"  {text}" for text in reason.reasons]
     if any(reason.bad for reason in found):
-        lines.append("next: cli cache repair")
+        lines.append(next_step("cache repair"))
     elif any(reason.counts["stale"] or reason.counts["missing"] for reason in found):
-        lines.append("next: cli featurize")
+        lines.append(next_step("featurize"))
+    else:
+        lines.append(next_step("train"))
     return "\n".join(lines)
 
 
@@ -2996,6 +3098,8 @@ def cache_prune(
         lines.append(f"… and {len(removals) - _LISTED} more; --json lists them all")
     lines += [f"left alone: {path.relative_to(plan.store)}: {reason}" for path, reason in plan.left_alone]
     lines.append(f"to remove: {len(removals)}, about {human_bytes(plan.n_bytes)}" if removals else "nothing to remove")
+    if dry_run and removals:
+        lines.append("next: the same without --dry-run")
     if dry_run or not removals:
         show(result, "\n".join(lines), as_json=as_json)
         return
@@ -3007,7 +3111,7 @@ def cache_prune(
     result["left_alone"] = [{"path": str(path), "reason": reason} for path, reason in report.left_alone]
     for path, reason in report.left_alone[len(plan.left_alone) :]:
         say(f"left alone: {path.relative_to(plan.store)}: {reason}")
-    show(result, f"freed {human_bytes(report.freed_bytes)}", as_json=as_json)
+    show(result, f"freed {human_bytes(report.freed_bytes)}\n{next_step('cache info')}", as_json=as_json)
 
 
 def _keys_in_use(corpora: Sequence[Path], superseded: "set[Key]", jobs: int | None) -> "set[Key]":
@@ -3054,6 +3158,8 @@ def cache_pack(out: Path, modes: tuple[str, ...], store: Path, force: bool, as_j
       cli cache pack features.h5
       cli cache pack lh.h5 --mode lh
     """
+    import shlex
+
     from cache.pack import pack_store
 
     start = time.monotonic()
@@ -3061,10 +3167,8 @@ def cache_pack(out: Path, modes: tuple[str, ...], store: Path, force: bool, as_j
         report = pack_store(store, out, modes=modes, force=force, progress=bars)
     seconds = round(time.monotonic() - start, 2)
     lines = [f"{name}: {row['rows']} clips in {row['shards']} shards" for name, row in report.folders.items()]
-    lines.append(
-        f"{out}: {human_bytes(report.n_bytes)}, read back and equal, {human_seconds(seconds)}; "
-        f"elsewhere: cli cache unpack {out.name}"
-    )
+    lines.append(f"{out}: {human_bytes(report.n_bytes)}, read back and equal, {human_seconds(seconds)}")
+    lines.append(f"next, elsewhere: cli cache unpack {shlex.quote(out.name)}")
     result = {"out": str(out), "bytes": report.n_bytes, "folders": report.folders, "seconds": seconds}
     show(result, "\n".join(lines), as_json=as_json)
 
@@ -3091,9 +3195,10 @@ def cache_unpack(file: Path, store: Path, wait: bool, as_json: bool) -> None:
     different = [str(path) for path in report.different]
     lines = [f"kept, but not with the bytes that were packed: {path}" for path in different]
     lines.append(
-        f"{store}: {report.written} shards written ({report.identical} of them byte for byte as packed), "
-        f"{report.kept} kept, {human_seconds(seconds)}; next: cli cache info --store {store}"
+        f"{store}: {report.written} shards written ({report.identical} byte for byte as packed), "
+        f"{report.kept} kept, {human_seconds(seconds)}"
     )
+    lines.append(next_step("cache info"))
     result = {
         "store": str(store),
         "shards": report.shards,
@@ -3143,7 +3248,7 @@ def cache_show(clip: str, modes: tuple[str, ...], store: Path, out: Path | None,
     shown = {item.mode: _stored_result(item) for item in stored}
     counts = ", ".join(f"{mode} {row['frames']} frames × {row['bands']} bands" for mode, row in shown.items())
     result = {"out": str(out), "clip": shown_name(clip), "modes": shown}
-    show(result, f"{out}: {shown_name(clip)}: {counts}", as_json=as_json)
+    show(result, f"{out}: {shown_name(clip)}: {counts}\nnext: look at {out}", as_json=as_json)
 
 
 def _stored_result(clip: "StoredClip") -> dict[str, Any]:
@@ -3177,7 +3282,7 @@ def cache_verify(store: Path, as_json: bool) -> None:
     lines = []
     for item in bad:
         lines += [f"bad: {item['path']}: {item['reason']}", *(f"  clip: {name}" for name in item["clips"])]
-    lines += [f"{report.shards} shards, {len(bad)} bad" + ("; next: cli cache repair" if bad else "")]
+    lines += [f"{report.shards} shards, {len(bad)} bad", *([next_step("cache repair")] if bad else [])]
     show({"ok": report.ok, "shards": report.shards, "bad": bad}, "\n".join(lines), as_json=as_json)
     if bad:
         raise click.exceptions.Exit(IntegrityError.exit_code)
@@ -3257,7 +3362,8 @@ def _repair_text(result: dict[str, Any]) -> str:
     ]
     lines += [f"left: {row['path']}: {row['reason']}" for row in result["left"]]
     counts = ", ".join(f"{len(result[key])} {key}" for key in ("repaired", "moved", "left"))
-    return "\n".join([*lines, f"{result['shards']} shards: {counts}; {human_seconds(result['seconds'])}"])
+    lines.append(f"{result['shards']} shards: {counts}; {human_seconds(result['seconds'])}")
+    return "\n".join([*lines, next_step("cache verify")])
 
 
 def main() -> None:

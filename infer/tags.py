@@ -17,6 +17,7 @@ from typing import Any
 
 from corpus.files import shown_name
 from corpus.ontology import ONTOLOGY
+from corpus.summary import fit
 
 UNKNOWN = "unknown"
 _FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
@@ -101,6 +102,27 @@ def to_csv_line(tagged: Tagged, *, min_score: float, n_tags: int) -> str:
         row += [_plain_label(label), f"{score:.4f}"]
     row += ["", ""] * (n_tags - max(1, len(tagged.tags[:n_tags])))
     return _csv_line([*row, tagged.problem])
+
+
+def table_header() -> str:
+    """Return the first line of the table for a terminal."""
+    return _table_line(["recording", "likeliest", "p", "then", "p"])
+
+
+def to_table_line(tagged: Tagged, *, min_score: float) -> str:
+    """Return a recording as a line of at most 80 columns, with two tags."""
+    cells = [tagged.path, tagged.problem, "", "", ""]
+    if not tagged.problem:
+        tags = [(label, f"{score:.2f}") for label, score in tagged.tags[:2]] + [("", "")] * 2
+        cells = [tagged.path, first_label(tagged, min_score=min_score), tags[0][1], *tags[1]]
+    return _table_line(cells)
+
+
+def _table_line(cells: Sequence[str]) -> str:
+    if not any(cells[2:]):
+        return f"{fit(cells[0], 30)} {fit(cells[1], 49)}".rstrip() + "\n"
+    line = " ".join(fit(cell, width) for cell, width in zip(cells, (30, 21, 4, 17, 4), strict=True))
+    return line.rstrip() + "\n"
 
 
 def _plain(path: str) -> str:

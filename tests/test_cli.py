@@ -235,7 +235,7 @@ class TestFeaturize:
         lines = run("cache", "verify", exit_code=4).stdout.splitlines()
         assert lines[0].startswith(f"bad: {one}: the frames of 1 of its ")
         assert lines[1].startswith("  clip: ")
-        assert lines[-1] == "3 shards, 2 bad; next: cli cache repair"
+        assert lines[-2:] == ["3 shards, 2 bad", "next: cli cache repair"]
         assert "run `cli cache repair`" in run("featurize", corpus, "--mode", "x", exit_code=4).stderr
         report = run_json("cache", "repair", corpus, "--jobs", 1)
         assert set(report) == {"ok", "shards", "repaired", "moved", "left", "computed", "seconds"}
@@ -509,7 +509,8 @@ class TestLabelErrors:
         assert lines[0].split() == ["clip", "label", "suggested", "p(lab)", "p(sug)"]
         assert lines[1].split() == ["hum-00.wav", "hum", "noise", "0.01", "0.98"]
         assert lines[2] == "1 likely label error among 12 unverified clips -> issues.csv"
-        assert lines[3].startswith("next: listen, correct the column label, then cli train ")
+        assert lines[3] == "listen to them, and correct the column label"
+        assert lines[4].startswith("next: cli train ")
         assert all(len(line) <= 80 for line in lines[:3])
         table = pd.read_csv("issues.csv")
         assert table.to_dict("records") == [
@@ -538,7 +539,7 @@ class TestLabelErrors:
             shutil.rmtree(Path("runs") / "best" / mode / "fold-1")
         result = run("corpus", "issues", shared_corpus)
         assert "not trained: fold 1 of lh, fold 1 of x" in result.stderr
-        assert "15 of 30 training clips have no prediction, and are not judged" in result.stderr
+        assert "without a prediction, and not judged: 15 of 30 training clips" in result.stderr
 
     def test_a_file_that_is_there_is_replaced_only_by_force(self, places, shared_corpus):
         Path("issues.csv").write_text("mine")
@@ -626,7 +627,7 @@ class TestCacheShow:
 
     def test_mode_and_out_can_be_chosen(self, store):
         result = run("cache", "show", "hum-00.wav", "--store", store, "--mode", "x", "--out", "a.png")
-        assert result.stdout == "a.png: hum-00.wav: x 301 frames × 48 bands\n"
+        assert result.stdout == "a.png: hum-00.wav: x 301 frames × 48 bands\nnext: look at a.png\n"
         assert [path.name for path in Path().iterdir()] == ["a.png"]
 
     def test_a_file_that_is_there_is_replaced_only_by_force(self, store):
@@ -820,10 +821,12 @@ class TestModesBeyondTheOrigins:
         options = [word for mode in modes for word in ("--mode", mode)]
         lines = run("featurize", *options, "--config", "earmark.toml").stdout.splitlines()
         _, next_command = lines[-1].split("next: cli ")
-        assert next_command == " ".join(["train --config earmark.toml", *options])
+        assert next_command == " ".join(["train", *options, "--config earmark.toml"])
         result = run_json(*next_command.split(), "--folds", 2, "--fold", 0, "--epochs", 1)
         assert sorted(row["mode"] for row in result["runs"]) == sorted(modes)
-        assert run("featurize", "--mode", "x", "--config", "earmark.toml").stdout.endswith("; next: cli train\n")
+        assert run("featurize", "--mode", "x", "--config", "earmark.toml").stdout.endswith(
+            "\nnext: cli train --config earmark.toml\n"
+        )
 
     def test_the_store_of_an_own_mode_is_looked_after(self, corpus, tmp_path):
         Path("earmark.toml").write_text(BARK)

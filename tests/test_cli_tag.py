@@ -170,7 +170,7 @@ class TestBundle:
 
     def test_onnx_tags_alike(self) -> None:
         result = run("export", "--out", "with graphs")
-        assert result.stdout.endswith("next: cli tag PATHS --bundle with graphs\n")
+        assert result.stdout.endswith("next: cli tag PATHS --bundle 'with graphs'\n")
         options = ["library", "--bundle", "with graphs", "--min-score", 0]
         by_torch, by_onnx = (run_json("tag", *options, "--runtime", name)["tags"] for name in ("torch", "onnx"))
         for one, other in zip(by_torch[:3], by_onnx[:3], strict=True):

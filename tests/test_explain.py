@@ -376,7 +376,7 @@ class TestCommands:
         for number in range(25):
             (at_home / "features" / X.folder / f".shard-0000-{number:016d}.h5.1-2.part").touch()
         text = run("cache", "prune", "--dry-run").stdout
-        assert len(text.splitlines()) == 22
+        assert len(text.splitlines()) == 23
         assert "… and 5 more; --json lists them all" in text
         assert len(run_json("cache", "prune", "--dry-run")["removals"]) == 25
 
