@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from report_samples import write_hostile_corpus, write_run
-from stores import HEAD
+from stores import HEAD, LONG
 from test_cli import run, run_json
 from test_report import page_data, page_text
 
@@ -57,7 +57,7 @@ def test_a_test_clip_that_was_left_out_says_so(made):
 def test_a_clip_of_a_fold_that_is_not_trained_says_so(made, tmp_path):
     write_run(tmp_path / "half", read_corpus("data"), modes=(HEAD,), folds=(1,))
     remarks = report("--runs", "half")["remarks"]
-    assert remarks[:2] == ["Not trained: fold 0 of head.", "6 training clips without a prediction."]
+    assert remarks[0] == "Not trained: fold 0 of head. That leaves 6 training clips without a prediction."
     assert page_data()["unpredicted"]["train"] == "the fold that holds this clip out is not trained"
 
 
@@ -67,6 +67,21 @@ def test_a_clip_that_was_added_since_says_so(made):
     assert remark in report()["remarks"]
     assert remark in page_text()
     assert page_data()["unpredicted"]["train"] == "the run was trained without this clip"
+
+
+def test_folds_that_no_view_has_are_told_once(made):
+    write_run(made / "half", read_corpus("data"), modes=(HEAD, LONG), folds=(1,))
+    remarks = report("--runs", "half")["remarks"]
+    assert remarks[0] == "Not trained: fold 0 of head and long. That leaves 6 training clips without a prediction."
+
+
+def test_a_quarantined_clip_is_none_that_training_lacked(made):
+    change_table(split="train")
+    names = pd.read_csv("data/clips.csv")["fname"]
+    name = names[names.str.fullmatch(r"\d+\.wav")].iloc[-1]
+    Path("data/audio", name).write_bytes(b"")
+    remarks = report()["remarks"]
+    assert "5 training clips without a prediction: the run was trained without them." in remarks
 
 
 def test_a_run_on_other_labels_is_told(made):
