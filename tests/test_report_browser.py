@@ -1,5 +1,6 @@
 """The report in headless Chromium: it works, keeps verdicts, and hostile names do nothing."""
 
+import os
 import shutil
 import time
 import warnings
@@ -25,6 +26,8 @@ pytestmark = pytest.mark.skipif(
 OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 OPTIONS += ("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--force-prefers-reduced-motion")
 WIDTHS = (1280, 400)
+REAL = {name: os.environ.get(name) for name in ("EARMARK_TEST_CORPUS", "EARMARK_TEST_STORE", "EARMARK_TEST_RUNS")}
+"""A corpus, its store and its runs, of which there is one."""
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +159,35 @@ def test_the_report_of_the_demo_loads(browser, tmp_path):
     browser.get((tmp_path / "report.html").as_uri())
     n_clips, n_pictures, n_players = count_loaded(browser)
     assert n_clips == n_players == n_pictures / 2 > 82
+    assert [entry["message"] for entry in browser.get_log("browser")] == []
+
+
+@pytest.mark.skipif(
+    not all(REAL.values()), reason=f"NOT TESTED: the report of a real corpus in a browser needs {', '.join(REAL)}"
+)
+@pytest.mark.timeout(1200)
+def test_the_report_of_a_real_corpus_works(browser, folder, tmp_path):
+    """What is named is used where it lies, and left as it is but for the thumbnails beside the runs."""
+    corpus, store, runs = REAL.values()
+    clips = read_corpus(Path(corpus))
+    written = run_json("report", corpus, "--store", store, "--runs", runs, "--out", tmp_path / "report.html")
+    browser.get((tmp_path / "report.html").as_uri())
+    browser.execute_script("localStorage.clear()")
+    browser.refresh()
+    n_clips, n_pictures, n_players = count_loaded(browser)
+    assert n_clips == len(clips)
+    assert n_pictures >= written["pictured"] > 0
+    assert n_players == written["embedded"] + written["linked"]
+    choose(browser, "f-view", "table")
+    for split, name in (("r", "train"), ("t", "test")):
+        choose(browser, "f-split", split)
+        assert browser.find_element("id", "found").text.split()[0] == f"{(clips['split'] == name).sum():,}"
+    choose(browser, "f-split", "")
+    choose(browser, "f-order", "name")
+    shown = script(browser, "return [...document.querySelectorAll('#list tbody th')].map((th) => th.textContent)")
+    assert shown == sorted(clips["fname"])[: len(shown)]
+    choose(browser, "f-view", "cards")
+    round_trip(browser, folder, clips)
     assert [entry["message"] for entry in browser.get_log("browser")] == []
 
 
@@ -298,6 +330,11 @@ def judge_all(page):
 
 
 def test_verdicts_round_trip_through_the_csv(page, folder):
+    round_trip(page, folder, read_corpus(folder / "data #1"))
+
+
+def round_trip(page, folder, clips):
+    """Judge all training clips, download the verdicts, read them as --relabel does, and load them again."""
     (folder / "downloads").mkdir(exist_ok=True)
     given = judge_all(page)
     press(page, "id", "verdict-save")
@@ -306,25 +343,24 @@ def test_verdicts_round_trip_through_the_csv(page, folder):
     while not path.exists():
         assert time.monotonic() < until, "nothing was downloaded"
         time.sleep(0.05)
-    assert page.find_element("id", "verdict-count").text == "12 verdicts, downloaded."
-    clips = read_corpus(folder / "data #1")
+    assert page.find_element("id", "verdict-count").text == f"{len(given)} verdicts, downloaded."
     training = clips[clips["split"] == "train"]
     relabels = read_relabels([path], training).set_index("fname")
-    assert len(relabels) == 12
+    assert len(relabels) == len(given) == len(training)
     for row, (kind, chosen) in given.items():
         clip = clips.iloc[row]
         found = relabels.loc[clip["fname"]]
         expected = {"right": clip["label"], "wrong": chosen}.get(kind)
         assert (found["label"] if expected else pd.isna(found["label"])) == (expected or True)
         assert expected is None or bool(found["manually_verified"])
-    assert apply_relabels(training, relabels.reset_index())["label"].isna().sum() == 4
+    assert apply_relabels(training, relabels.reset_index())["label"].isna().sum() == len(training) // 3
 
     script(page, "localStorage.clear()")
     page.refresh()
     assert page.find_element("id", "verdict-count").text == "No verdicts yet."
     assert not page.find_element("id", "verdict-save").is_enabled()
     page.find_element("id", "verdict-file").send_keys(str(path))
-    wait_for(page, "document.getElementById('verdict-count').textContent === '12 verdicts loaded.'")
+    wait_for(page, f"document.getElementById('verdict-count').textContent === '{len(given)} verdicts loaded.'")
     again = script(
         page,
         "return Object.fromEntries(Object.entries(localStorage).filter(([k]) => /^earmark-verdicts-\\w+$/.test(k)))",
