@@ -2774,7 +2774,7 @@ def _report_text(result: dict[str, Any]) -> str:
         lines.append(row(f"{scores['view']}, out of fold", scores["out_of_fold"]))
         if scores["test"]:
             lines.append(row(f"{scores['view']}, test", scores["test"]["all"]))
-    lines += [f"note: {remark}" for remark in result["remarks"]]
+    lines += [textwrap.fill(f"note: {remark}", 80, subsequent_indent="  ") for remark in result["remarks"]]
     lists = result["lists"]
     errors, mistakes = counted(lists["issues"], "likely label error"), counted(lists["worst"], "mistake")
     lines.append(f"to review: {errors} (verified ones included), {mistakes}")

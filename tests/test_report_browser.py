@@ -1,6 +1,7 @@
 """The report in headless Chromium: it works, keeps verdicts, and hostile names do nothing."""
 
 import os
+import re
 import shutil
 import time
 import warnings
@@ -291,6 +292,19 @@ def test_a_cell_lists_the_clips_it_counts(page, kind):
         counted.append(int(script(page, f"return {cell}.textContent || '0'", i)))
         assert page.find_element("id", "found").text.split()[0] == str(counted[-1])
     assert sum(counted) == {"oof": 6, "all": 12, "test": 6}[kind]
+
+
+def test_the_matrix_begins_with_the_larger_score(page, folder):
+    assert page.find_element("id", "matrix-of").get_property("value") == "oof"
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    start = text.index('"scored":[') + len('"scored":[')
+    end = text.index("]", start)
+    splits = re.search(r'"split":"(\w+)"', text)[1]
+    flags = ",".join("1" if split == "t" else "0" for split in splits)
+    changed = folder / "changed.html"
+    changed.write_text(text[:start] + flags + text[end:], encoding="utf-8")
+    page.get(changed.as_uri())
+    assert page.find_element("id", "matrix-of").get_property("value") == "test"
 
 
 def test_verdicts_by_keys_survive_a_reload(page):

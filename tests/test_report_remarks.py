@@ -73,6 +73,8 @@ def test_folds_that_no_view_has_are_told_once(made):
     write_run(made / "half", read_corpus("data"), modes=(HEAD, LONG), folds=(1,))
     remarks = report("--runs", "half")["remarks"]
     assert remarks[0] == "Not trained: fold 0 of head and long. That leaves 6 training clips without a prediction."
+    lines = run("report", "data", "--jobs", 1, "--pictured", 0, "--runs", "half").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
 
 
 def test_a_quarantined_clip_is_none_that_training_lacked(made):

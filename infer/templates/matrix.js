@@ -20,6 +20,7 @@ function setUpMatrix(onCell) {
     if (!sizes.get(kind) || (kind === "all" && sizes.get("all") === sizes.get("oof"))) continue;
     of.append(el("option", { value: kind }, `${words} (${sizes.get(kind).toLocaleString("en")})`));
   }
+  of.value = sizes.get("test") > sizes.get("oof") ? "test" : of.options[0]?.value ?? "";
   const parts = Math.ceil(K / PART);
   for (let p = 0; p < parts; p++) {
     const own = data.order.slice(Math.floor((p * K) / parts), Math.floor(((p + 1) * K) / parts));
