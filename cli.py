@@ -64,7 +64,7 @@ class Failure(click.ClickException):
     """A named error on its way to the terminal, with the exit status that it asks for."""
 
     def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
+        super().__init__(escaped(message, keep="\n"))
         self.exit_code = exit_code  # type: ignore[misc] # click's is one a class; here each failure has its own
 
 
@@ -472,12 +472,17 @@ def device_option(function: Function) -> Function:
 
 def say(message: str) -> None:
     """Print a remark on standard error."""
-    click.echo(message, err=True)
+    click.echo(escaped(message, keep="\n"), err=True)
 
 
 def show(result: Mapping[str, Any], text: str, *, as_json: bool) -> None:
     """Print a command's result on standard output."""
-    click.echo(json.dumps(result, ensure_ascii=False) if as_json else text)
+    click.echo(json.dumps(result, ensure_ascii=False) if as_json else escaped(text, keep="\n"))
+
+
+def escaped(text: str, *, keep: str = "") -> str:
+    """Write what a terminal would obey, such as control characters in the name of a file, as escapes."""
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
 
 
 def next_step(command: str, *words: object) -> str:
@@ -1596,7 +1601,7 @@ def _featurize_text(reports: "dict[str, ModeReport]", seconds: float) -> str:
         counts = f"{report.computed} computed, {report.kept} kept, {len(report.quarantined)} quarantined"
         lines.append(f"{name}: {counted(report.clips, 'clip')}: {counts} -> {report.store}")
     problems = {name: reason for report in reports.values() for name, reason in report.quarantined}
-    lines += [f"quarantined: {name}: {reason}" for name, reason in problems.items()]
+    lines += [f"quarantined: {escaped(name)}: {reason}" for name, reason in problems.items()]
     return "\n".join([*lines, human_seconds(seconds), next_step("train", *_name_own_modes(list(reports)))])
 
 
@@ -1798,7 +1803,7 @@ def _compute(
         if report.computed:
             say(f"{name}: computed {report.computed} clips that the store lacked")
     for name, reason in quarantined:
-        say(f"quarantined: {name}: {reason}")
+        say(f"quarantined: {escaped(name)}: {reason}")
     return reports, quarantined
 
 
@@ -2256,7 +2261,7 @@ def _show_tagged(lines: TagLines, fit: "Calibration", out: Path | None, seconds:
     from corpus.rows import counted
 
     for problem in lines.problems:
-        say(f"not tagged: {problem['path']}: {problem['reason']}")
+        say(f"not tagged: {escaped(problem['path'])}: {problem['reason']}")
     result: dict[str, Any] = {
         "out": shown_name(str(out)) if out else None,
         "files": lines.files,
@@ -2397,7 +2402,7 @@ def _caption_text(
     from corpus.rows import counted
 
     for problem in problems:
-        say(f"not captioned: {problem['path']}: {problem['reason']}")
+        say(f"not captioned: {escaped(problem['path'])}: {problem['reason']}")
     lines = [
         f"{each['out']}: {counted(len(each['events']), 'event')} in {human_seconds(each['seconds'])}"
         for each in written

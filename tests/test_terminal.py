@@ -112,6 +112,19 @@ def test_the_next_command_goes_to_the_same_places(tmp_path, monkeypatch):
     assert "my sounds has no test clips to predict; cli report shows" in error
 
 
+def test_a_name_does_nothing_to_the_terminal(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_corpus(tmp_path / "data", train=2, test=0)
+    for number in range(2):
+        (tmp_path / "folders" / "ab"[number]).mkdir(parents=True)
+        (tmp_path / "data" / "audio" / f"hum-0{number}.wav").rename(tmp_path / "folders" / "ab"[number] / "1.wav")
+    (tmp_path / "folders" / "a" / "\x1b[31mred\nline.wav").write_bytes(b"")
+    shown = on_a_terminal("featurize", "folders", "--mode", "x", "--jobs", "1")
+    assert "quarantined: a/\\x1b[31mred\\nline.wav: the file is empty (0 bytes)\r\n" in shown
+    assert "\x1b[31m" not in shown
+    assert "\x1b" not in run("cache", "show", "\x1b[31m", exit_code=1, color=True).stderr
+
+
 def test_next_is_as_short_as_it_can_be(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_corpus(tmp_path / "data", train=2, test=0)
