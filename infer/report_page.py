@@ -341,7 +341,7 @@ def _counts(report: Report) -> str:
     split = report.clips["split"]
     n_train, n_test = (int((split == name).sum()) for name in ("train", "test"))
     parts = [
-        f"{counted(n_train, 'training clip')} and {counted(n_test, 'test clip')}",
+        counted(n_train, "training clip") + (f" and {counted(n_test, 'test clip')}" if n_test else ""),
         f"{len(report.quarantined):,} quarantined" if report.quarantined else "",
         f"{len(report.classes):,} class{'' if len(report.classes) == 1 else 'es'}",
     ]

@@ -62,10 +62,12 @@ def test_a_clip_of_a_fold_that_is_not_trained_says_so(made, tmp_path):
 
 
 def test_a_clip_that_was_added_since_says_so(made):
-    change_table(split="train")
     remark = "6 training clips without a prediction: the run was trained without them."
+    assert "12 training clips and 6 test clips ·" in (report(), page_text())[1]
+    change_table(split="train")
     assert remark in report()["remarks"]
     assert remark in page_text()
+    assert "18 training clips ·" in page_text()
     assert page_data()["unpredicted"]["train"] == "the run was trained without this clip"
 
 
