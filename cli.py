@@ -2252,7 +2252,8 @@ def _tag_rows(
     for rows in tag_all(tasks, jobs=jobs, backend=settings["backend"], scheduler=settings["scheduler"]):
         done += len(rows)
         seconds += sum(tagged.seconds for tagged in rows)
-        bars("tag", done, total, seconds)
+        if settings["out"] or not sys.stdout.isatty():  # elsewhere the rows themselves tell how far it is
+            bars("tag", done, total, seconds)
         yield rows
 
 

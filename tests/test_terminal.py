@@ -1,5 +1,6 @@
 """What commands say on a terminal: lines of 80 columns, no colours, plain units, and what to do next."""
 
+import io
 import os
 import pty
 import re
@@ -12,9 +13,10 @@ from pathlib import Path
 import click
 import pytest
 from conftest import CLASSES, make_corpus
-from test_cli import CLI, LEAVES, run
+from test_cli import CLI, LEAVES, Terminal, run
 
 import cli as command_line
+from infer import tagging
 from infer.tags import Tagged, table_header, to_table_line
 
 EVENTS = "filename\tonset\toffset\tevent_label\na.wav\t{}\t{}\tBark_of_a_very_small_dog_in_the_rain\n"
@@ -182,6 +184,17 @@ def test_tags_on_a_terminal_are_a_table(said):
     assert lines[head + 1].startswith("data/audio/hum-00.wav  ")
     assert lines[head + 1].split()[1] in {*CLASSES, "unknown"}
     assert max(map(columns, lines[head : head + 3])) <= 80
+
+
+@pytest.mark.parametrize(("stdout", "out"), [(Terminal(), None), (Terminal(), "tags.csv"), (io.StringIO(), None)])
+def test_no_bar_stands_among_the_rows(monkeypatch, stdout, out):
+    monkeypatch.setattr(sys, "stdout", stdout)
+    monkeypatch.setattr(tagging, "make_tasks", lambda *_args, **_settings: [])
+    monkeypatch.setattr(tagging, "tag_all", lambda *_args, **_settings: [[Tagged("a.wav", 1.0)]])
+    moved = []
+    settings = {"jobs": 1, "backend": "loky", "scheduler": None, "out": out}
+    list(command_line._tag_rows(["a.wav"], None, lambda *args: moved.append(args), settings))
+    assert bool(moved) == bool(out or not stdout.isatty())
 
 
 def test_a_line_of_the_table_is_one_line_whatever_the_names():
