@@ -1042,13 +1042,16 @@ def _forecast(
     from train.forecast import is_trained, measure_training
 
     places = {key: settings[key] for key in ("backend", "scheduler")}
-    work = _featurizer(modes, bars, store=settings["store"], jobs=settings["jobs"], **places).plan(clips, time_it=True)
+    featurizer = _featurizer(modes, bars, store=settings["store"], jobs=settings["jobs"], **places)
+    work = featurizer.plan(clips, time_it=True)
     seconds = measure_all(work.sources, jobs=count_jobs(settings["jobs"]))
     lengths = dict(zip(clips["fname"], seconds, strict=True))
     task = _training_task(clips, modes, request, lengths, settings)
     earlier = read_choice(request.folder, budget)
     choice = earlier or Choice(request.recipe.epochs, task.n_folds, 0.0)
     request = with_choice(request, choice, n_folds=task.n_folds)
+    if earlier or not budget:
+        _check_begun(clips, featurizer, work, request)
     measured = None if is_trained(request, task) else measure_training(task, request, **places)
     rates = measured.frame_seconds if measured else {}
     test = [lengths[name] for name in clips.loc[clips["split"] == "test", "fname"]]
@@ -1068,10 +1071,38 @@ def _forecast(
             fold_seconds=by_fold,
         )
         request = with_choice(request, choice, n_folds=task.n_folds)
+        _check_begun(clips, featurizer, work, request)
     predicting = by_fold * choice.folds
     stages = _forecast_stages(work, measured, choice, request, len(test), predicting, shown, settings)
     forecast = _run_forecast(clips, sum(seconds), task, request, choice, stages, measured, budget)
     return forecast, request
+
+
+def _check_begun(clips: "pd.DataFrame", featurizer: "Featurizer", work: "FeaturizePlan", request: "RunRequest") -> None:
+    """Refuse a run that was begun otherwise; a mode with clips to compute may have frames of any of them."""
+    import dataclasses
+
+    from train.plan import check_begun
+
+    training = clips[(clips["split"] == "train") & clips["label"].notna()]
+    names = set(training["fname"])
+    lacking = {
+        mode.name
+        for task in work.tasks
+        for mode, _, shard in task.outputs
+        if any(key.name in names for key in shard.keys)
+    }
+    keys = {
+        mode: [key for key in found if key.name in names]
+        for mode, found in featurizer.stored_keys(work).items()
+        if mode not in lacking
+    }
+    check_begun(training, featurizer.modes, keys, request)
+    if request.folds is None and _takes_two_rounds(training, request):
+        first = dataclasses.replace(
+            request, folder=request.folder / "first-round", recipe=request.recipe.for_first_round()
+        )
+        check_begun(training, featurizer.modes, keys, first)
 
 
 def _training_task(

@@ -155,6 +155,15 @@ class Featurizer:
         tasks, todo, kept, notes = self._plan_tasks(by_key, measure=measure)
         return FeaturizePlan(sources, tasks, todo, kept, notes, estimate_bytes(tasks))
 
+    def stored_keys(self, plan: FeaturizePlan) -> dict[str, list[Key]]:
+        """Return the keys of a plan's clips that have frames now, by mode, in the clip table's order."""
+        found = {}
+        for mode in self.modes:
+            rows = read_index(self.store / mode.folder).by_key
+            wanted = [source.key for source in plan.sources if source.digest]
+            found[mode.name] = [key for key in wanted if key in rows and not self._problem(rows[key])]
+        return found
+
     def run(self, clips: "pd.DataFrame") -> dict[str, ModeReport]:
         """Compute what is missing, and report each mode.
 

@@ -116,6 +116,42 @@ class TestStages:
         assert "x fold 1: mAP@3" in result.stderr
         assert Path("submission.csv").read_bytes() == made
 
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            (["--epochs", 2], "recipe.epochs 1 → 2"),
+            (["--seed", 7], "seed 42 → 7"),
+            (["--folds", 3], "folds 2 → 3"),
+            (["--budget", "1h", "--run", "best"], "recipe.epochs"),
+        ],
+    )
+    def test_a_run_that_was_begun_otherwise_is_refused_at_once(self, again, options, words, monkeypatch, corpus):
+        shutil.rmtree("features")  # nothing is computed before it is known that the run goes on
+        asked = list(QUICK)
+        if "--budget" in options:
+            asked[asked.index("--epochs") : asked.index("--epochs") + 2] = []
+        else:
+            monkeypatch.setattr(train.forecast, "measure_training", None)  # would be called
+        before = stamps()
+        result = run("run", again, *asked, *options, exit_code=1)
+        assert "was trained with other settings" in result.stderr
+        assert words in result.stderr
+        assert "give another --run NAME" in result.stderr
+        assert stamps() == before
+
+    def test_a_run_on_other_labels_is_refused_at_once(self, corpus, monkeypatch):
+        run("run", *QUICK)
+        table = Path("data/clips.csv")
+        table.write_text(table.read_text().replace("hum-01.wav,hum", "hum-01.wav,noise"))
+        monkeypatch.setattr(train.forecast, "measure_training", None)
+        for dry in ([], ["--dry-run"]):
+            result = run("run", *QUICK, *dry, exit_code=1)
+            assert "first-round" not in result.stderr
+            assert "(corpus's clips, labels and folds " in result.stderr
+            assert "in all" not in result.stderr
+        shutil.rmtree("runs/best/x")  # the first round is of these labels, too
+        assert "first-round/x/fold-0 was trained" in run("run", *QUICK, exit_code=1).stderr
+
     def test_a_corpus_without_labels_for_its_test_clips(self, tmp_path):
         root = make_corpus(tmp_path / "data", train=4, test=1)
         table = pd.read_csv(root / "clips.csv")

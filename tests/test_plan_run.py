@@ -13,7 +13,7 @@ from cache.errors import CorpusError, InputError, IntegrityError
 from featurize.modes import FeatureMode
 from train.checkpoint import read_info, save_last
 from train.loop import clear_fold, train_fold
-from train.plan import RunPlan, RunRequest, check_request, class_prior, plan_run, training_targets
+from train.plan import RunPlan, RunRequest, check_begun, check_request, class_prior, plan_run, training_targets
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +160,9 @@ def test_other_settings_are_refused_in_words(readers, clips, request_of, trained
     with pytest.raises(InputError, match="fold-0 was trained with other settings") as caught:
         plan_run(clips, only(readers), request_of(**changes))
     assert words in str(caught.value)
-    assert "--run NAME, or --force" in str(caught.value)
+    assert f"--run NAME, or train anew, with --force of cli train or by removing {request_of().folder}" in str(
+        caught.value
+    )
 
 
 def test_a_run_of_the_first_front_end_is_refused_in_words(readers, clips, request_of, trained) -> None:
@@ -180,6 +182,23 @@ def test_other_clips_labels_and_classes_are_refused(readers, clips, request_of, 
     clips.loc[0, "label"] = "Oboe"
     with pytest.raises(InputError, match="classes Bark, Flute, Gong → Bark, Flute, Gong, Oboe"):
         plan_run(clips, only(readers), request_of())
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_what_was_begun_otherwise_is_refused_without_frames(readers, clips, request_of, trained, stopped) -> None:
+    modes = [readers["head"][0]]
+    keys = {"head": readers["head"][1].keys}
+    if stopped:
+        for path in request_of().folder.glob("*/*/model.json"):
+            path.unlink()
+    check_begun(clips, modes, keys, request_of())
+    check_begun(clips, modes, {}, request_of())
+    with pytest.raises(InputError, match="seed 42 → 7"):
+        check_begun(clips, modes, {}, request_of(seed=7))
+    with pytest.raises(InputError, match=r"clips 18 → 17, corpus's clips, labels and folds"):
+        check_begun(clips, modes, {"head": keys["head"][1:]}, request_of())
+    clips.loc[[0, 1], "label"] = clips.loc[[1, 0], "label"].to_numpy()
+    check_begun(clips, modes, {}, request_of())
 
 
 def test_other_features_are_refused(readers, clips, request_of, trained, tmp_path: Path) -> None:

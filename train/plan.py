@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cache import StoreReader
+from cache import Key, StoreReader
 from cache.errors import CorpusError, InputError
 from corpus.relabel import apply_relabels, count_relabels, relabel_words
 from featurize.modes import FeatureMode, completed, difference
@@ -105,6 +105,41 @@ def _classes_and_folds(clips: pd.DataFrame, request: RunRequest) -> tuple[list[s
     return classes, folds, _chosen(request.folds, int(folds.max()) + 1)
 
 
+def check_begun(
+    clips: pd.DataFrame, modes: Sequence[FeatureMode], keys: Mapping[str, Sequence[Key]], request: RunRequest
+) -> None:
+    """Check what there is of a run: one that cannot go on is refused before anything is computed for it.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        Labelled training clips of the clip table.
+    modes : sequence of FeatureMode
+    keys : mapping of {str: sequence of Key}
+        Mode → names and digests of those of the clips that have frames; a mode whose frames are still to be computed
+        is left out, and its clips are not compared.
+    request : RunRequest
+
+    Raises
+    ------
+    InputError
+        If a fold was trained with other settings, or on other clips or labels.
+    IntegrityError
+        If what a fold says of itself is damaged.
+    """
+    classes, folds, chosen = _classes_and_folds(clips, request)
+    for mode in modes:
+        known = {}
+        if mode.name in keys:
+            rows = _rows_of(clips, [key.name for key in keys[mode.name]])
+            known = _clip_settings(keys[mode.name], clips.iloc[rows], folds[rows])
+        for fold in chosen:
+            folder = request.folder / mode.name / f"fold-{fold}"
+            found = read_info(folder) or (load_last(folder) or {}).get("settings")
+            if found:
+                _refuse_others(folder, _settings(classes, folds, fold, mode, request) | known, found)
+
+
 @dataclass
 class RunPlan:
     """Jobs to do, and the reports of folds that are kept."""
@@ -175,16 +210,8 @@ def _job(
         message = f"fold {fold} leaves no clip to train on, as --relabel leaves all of them out; keep some of them"
         raise CorpusError(message)
     settings = {
-        "recipe": request.recipe.to_dict(),
-        "seed": request.seed,
-        "fold": fold,
-        "folds": int(folds.max()) + 1,
-        "classes": classes,
-        "mode": mode.to_dict(),
-        "fingerprint": mode.fingerprint(),
-        "window_frames": mode.window_frames,
-        "clips": len(reader),
-        "corpus": corpus_digest(reader.keys, table, folds[rows]),
+        **_settings(classes, folds, fold, mode, request),
+        **_clip_settings(reader.keys, table, folds[rows]),
         "relabelled": _relabel_digest(table, request.relabels),
     }
     return FoldJob(
@@ -203,6 +230,30 @@ def _job(
         resident=request.resident,
         seconds_limit=request.seconds_limit,
     )
+
+
+def _settings(
+    classes: list[str],
+    folds: NDArray[np.int64],
+    fold: int,
+    mode: FeatureMode,
+    request: RunRequest,
+) -> dict[str, Any]:
+    """Return what a fold is trained with, as far as no clip's frames have to do with it."""
+    return {
+        "recipe": request.recipe.to_dict(),
+        "seed": request.seed,
+        "fold": fold,
+        "folds": int(folds.max()) + 1,
+        "classes": classes,
+        "mode": mode.to_dict(),
+        "fingerprint": mode.fingerprint(),
+        "window_frames": mode.window_frames,
+    }
+
+
+def _clip_settings(keys: Sequence[Key], table: pd.DataFrame, folds: NDArray[np.int64]) -> dict[str, Any]:
+    return {"clips": len(keys), "corpus": corpus_digest(keys, table, folds)}
 
 
 def _rows_of(clips: pd.DataFrame, names: Sequence[str]) -> NDArray[np.intp]:
@@ -281,7 +332,7 @@ def _settle(job: FoldJob, request: RunRequest, plan: RunPlan) -> None:
     last = None if info and info["epoch"] >= job.recipe.epochs else load_last(job.folder)
     found = info or (last or {}).get("settings")
     if found:
-        _refuse_others(job, found)
+        _refuse_others(job.folder, job.settings, found)
     if info and info["epoch"] >= job.recipe.epochs:
         plan.kept.append({**summarise(job.folder, info), "kept": True})
         return
@@ -298,13 +349,14 @@ def _changed(path: Path) -> float | None:
     return path.stat().st_mtime if path.exists() else None
 
 
-def _refuse_others(job: FoldJob, found: Mapping[str, Any]) -> None:
-    old = {key: found.get(key) for key in job.settings}
-    if old == job.settings:
+def _refuse_others(folder: Path, settings: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    old = {key: found.get(key) for key in settings}
+    if old == settings:
         return
-    words = difference(_flat(old), _flat(job.settings))
+    words = difference(_flat(old), _flat(settings))
     message = (
-        f"{job.folder} was trained with other settings ({words}): give another --run NAME, or --force to train anew"
+        f"{folder} was trained with other settings ({words}): give another --run NAME, or train anew, with --force "
+        f"of cli train or by removing {folder.parents[1]}"
     )
     raise InputError(message)
 
@@ -316,4 +368,6 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     for key, values in nested.items():
         flat |= {f"{key}.{name}": value for name, value in values.items()}
     flat["classes"] = ", ".join(flat.get("classes") or [])
+    if "corpus" in flat:  # a digest that says nothing by itself
+        flat["corpus's clips, labels and folds"] = flat.pop("corpus")
     return flat
