@@ -798,8 +798,8 @@ def run_all(
 ) -> None:
     """Do all that the competition asks: featurize, train all folds and views, predict, evaluate, report.
 
-    The plan is printed first. A call that was stopped goes on where it was, and one that finds everything done does
-    nothing. With --budget, and no --run, the run is named after both (best-2h).
+    The views are LH and X, or those of --mode. The plan is printed first. A call that was stopped goes on where it was,
+    and one that finds everything done does nothing. With --budget, and no --run, the run is named after both (best-2h).
 
     \b
     Example:
@@ -822,12 +822,13 @@ def run_all(
     if training.empty:
         message = f"{corpus} has no training clips: a run trains networks; cli predict predicts with those of another"
         raise CorpusError(message)
-    _check_run_outputs(corpus, clips, settings["out"], settings["report_out"])
+    _check_run_outputs(corpus, clips, settings)
     settings = _RUN_SETTINGS | settings
     if budget and settings["run_name"] is None:
         settings["run_name"] = f"{settings['recipe']}-{budget.text}"
     request = _run_request(training, settings)
-    chosen = _training_modes(settings["store"], modes, training)
+    # What else the store holds does not count: the same call is to mean the same run.
+    chosen = _training_modes(settings["store"], modes or _all_modes(), training)
     with progress_bars() as bars:
         forecast, request = _forecast(clips, chosen, request, budget, bars, settings, started=start)
         text = _forecast_text(forecast, corpus)
@@ -842,16 +843,19 @@ def run_all(
     _finish_strict(strict, result["quarantined"])
 
 
-def _check_run_outputs(corpus: Path, clips: "pd.DataFrame", out: Path, report_out: Path) -> None:
+def _check_run_outputs(corpus: Path, clips: "pd.DataFrame", settings: dict[str, Any]) -> None:
     """Refuse files of a run that cannot be written, or would take the place of something else."""
     from cache.outfile import check_out
+    from infer.outputs import was_made
     from infer.replacement import check_recordings, check_report, check_table
 
+    out = settings["out"]
     check_out(out, force=True)
-    classes = sorted(clips.loc[clips["split"] == "train", "label"].dropna().unique())
-    check_table(out, corpus, columns=["fname", *(classes if any(" " in name for name in classes) else ["label"])])
-    check_report(report_out, corpus)
-    check_recordings(report_out, clips)
+    if not any(was_made(run, "submission", out) for run in settings["runs"].glob("*")):
+        classes = sorted(clips.loc[clips["split"] == "train", "label"].dropna().unique())
+        check_table(out, corpus, columns=["fname", *(classes if any(" " in name for name in classes) else ["label"])])
+    check_report(settings["report_out"], corpus)
+    check_recordings(settings["report_out"], clips)
 
 
 def _within(budget: "Budget", forecast: "RunForecast", request: "RunRequest", *, started: float) -> dict[str, Any]:
@@ -1118,6 +1122,7 @@ def _training_task(
     training = clips[(clips["split"] == "train") & clips["label"].notna()]
     n_folds = int(assign_folds(training, n_folds=request.n_folds, seed=request.seed).max()) + 1
     workers, threads = _training_workers(request.device, settings["jobs"], n_folds * len(modes))
+    two = _takes_two_rounds(training, request)
     return TrainingTask(
         modes=modes,
         clip_seconds=[lengths[name] for name in training["fname"]],
@@ -1125,7 +1130,7 @@ def _training_task(
         n_folds=n_folds,
         workers=workers,
         threads=threads,
-        first_round=request.recipe.first_round if _takes_two_rounds(training, request) else 0.0,
+        first_round=request.recipe.first_round if two and not (request.folder / "relabel.csv").exists() else 0.0,
     )
 
 
@@ -1140,6 +1145,7 @@ def _forecast_stages(
     settings: dict[str, Any],
 ) -> "list[Stage]":
     """Give a row for each stage; what is there and will be kept takes nothing."""
+    from corpus.rows import counted
     from infer.forecast import Stage, predict_stage
     from infer.outputs import was_made
 
@@ -1149,7 +1155,8 @@ def _forecast_stages(
     stages = [Stage("featurize", counts, work.seconds, work.n_bytes)]
     if measured:
         epochs, first = choice.epochs, measured.cost.first_epochs(choice.epochs, choice.folds)
-        what = f"{n_networks} folds of {f'{first} + {epochs}' if first else epochs} epochs"
+        rounds = f"{first} + {epochs} epochs" if first else counted(epochs, "epoch")
+        what = f"{n_networks} folds of {rounds}"
         seconds, n_bytes = measured.cost.seconds(epochs, choice.folds), measured.cost.n_bytes(choice.folds)
         stages.append(Stage("train", what, seconds, n_bytes))
     else:
@@ -1361,7 +1368,7 @@ def _fetch_text(result: dict[str, Any]) -> str:
     clips = result["clips"]
     counts = f"{counted(clips['train'], 'training clip')} and {counted(clips['test'], 'test clip')}"
     lines.append(f"{result['corpus']}: {counts}; {human_seconds(result['seconds'])}")
-    return "\n".join([*lines, f"next: cli featurize {result['corpus']} --mode all"])
+    return "\n".join([*lines, f"next: cli run {result['corpus']}"])
 
 
 @corpus.command("info")

@@ -94,6 +94,21 @@ class TestStages:
         assert result.stdout.splitlines()[0].startswith("held out  mAP@3 0.")
         assert result.stdout.splitlines()[-1].endswith("next: open report.html in a browser")
 
+    def test_a_second_call_from_within_the_corpus_does_nothing(self, corpus, monkeypatch):
+        monkeypatch.chdir(corpus)
+        run("run", ".", *QUICK)
+        before = stamps()
+        run("run", ".", *QUICK)
+        assert stamps() == before
+        Path("submission.csv").write_text("fname,label\nmine,hum\n")
+        assert "where nothing is replaced" in run("run", ".", *QUICK, exit_code=1).stderr
+
+    def test_the_views_are_those_asked_for_whatever_the_store_holds(self, corpus):
+        run("featurize", "data", "--mode", "lh", "--mode", "log", "--jobs", 1)
+        report = run_json("run", *QUICK[2:], "--dry-run")
+        assert report["modes"] == ["lh", "x"]
+        assert run_json("run", *QUICK, "--dry-run")["modes"] == ["x"]
+
     def test_only_what_is_lost_is_made_again(self, again, shared_corpus):
         Path("report.html").unlink()
         before = stamps()
@@ -151,6 +166,12 @@ class TestStages:
             assert "in all" not in result.stderr
         shutil.rmtree("runs/best/x")  # the first round is of these labels, too
         assert "first-round/x/fold-0 was trained" in run("run", *QUICK, exit_code=1).stderr
+
+    def test_a_first_round_that_is_done_is_not_planned(self, again, shared_corpus):
+        shutil.rmtree("runs/best/x/fold-1")
+        plan = run_json("run", shared_corpus, *QUICK, "--dry-run")
+        assert plan["first_round_epochs"] == 0
+        assert plan["stages"][1]["what"] == "2 folds of 1 epoch"
 
     def test_a_corpus_without_labels_for_its_test_clips(self, tmp_path):
         root = make_corpus(tmp_path / "data", train=4, test=1)
