@@ -7,6 +7,7 @@ download from its last byte, an unpacking from its archive.
 Callbacks are called in the caller's thread. Sizes are in bytes.
 """
 
+import filecmp
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -124,15 +125,25 @@ def _done(root: Path, archive: Archive, at_hand: Mapping[Archive, Path] | None) 
     """Tell whether there is nothing to do for an archive."""
     stamp = read_stamp(root, archive)
     if stamp is None:
-        return is_there_unstamped(root, archive)
+        return is_there_unstamped(root, archive) or _is_a_table_there(root, archive, at_hand)
     path = (at_hand or {}).get(archive)
     checksum = archive.md5 or (stamp.checksum if path is None else checksum_of(path))
     return stamp.checksum == checksum and is_whole(root, stamp)
 
 
+def _is_a_table_there(root: Path, archive: Archive, at_hand: Mapping[Archive, Path] | None) -> bool:
+    """Tell whether a table at hand lies in the corpus's folder already: itself, or a copy."""
+    path, place = (at_hand or {}).get(archive), root / archive.name
+    if path is None or archive.fills != (archive.name,) or not place.is_file():
+        return False
+    return filecmp.cmp(path, place, shallow=False)
+
+
 def _kept(root: Path, archive: Archive) -> Fetched:
     stamp = read_stamp(root, archive)
     if stamp is None:
+        if (root / archive.name).is_file() and archive.fills == (archive.name,):
+            return Fetched(archive.name, "kept", 1, (root / archive.name).stat().st_size)
         return Fetched(archive.name, "kept", archive.files, archive.unpacked_bytes if archive.files else 0)
     return Fetched(archive.name, "kept", len(stamp.sizes), sum(stamp.sizes.values()))
 
@@ -150,7 +161,7 @@ def _check_layout(root: Path, wanted: Sequence[Archive]) -> None:
 
 
 def _refuse_layout(root: Path, name: str) -> None:
-    message = f"{root} holds another corpus already ({name}): name another folder, or go on with cli featurize {root}"
+    message = f"{root} holds another corpus already ({name}): name another folder, or go on with cli run {root}"
     raise CorpusError(message)
 
 

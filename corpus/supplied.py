@@ -43,7 +43,7 @@ def find_supplied(folder: Path, zenodo: tuple[Archive, ...]) -> Supplied:
     names = [archive.name for archive in (*zenodo, KAGGLE_WHOLE, *KAGGLE) if "audio" in archive.name]
     message = f"{folder} holds none of {', '.join(names)}: name the folder of the archives"
     if find_zenodo(folder) or find_kaggle(folder):
-        message = f"{folder} holds no archives, but clips that are unpacked already: next: cli featurize {folder}"
+        message = f"{folder} holds no archives, but clips that are unpacked already: next: cli run {folder}"
     raise InputError(message)
 
 

@@ -48,7 +48,7 @@ def test_a_mirror_is_downloaded_and_the_next_step_is_said(server):
     lines = run("corpus", "fetch", "--url", server.url).stdout.splitlines()
     assert lines[0].startswith(f"{TRAIN}: downloaded 76.6 kB, unpacked 3 files, 79.5 kB")
     assert lines[-2].startswith("data: 3 training clips and 2 test clips; ")
-    assert lines[-1] == "next: cli featurize data --mode all"
+    assert lines[-1] == "next: cli run data"
 
 
 def test_the_report_as_json_and_a_second_call(server):
@@ -79,6 +79,21 @@ def test_kaggles_files_say_how_they_were_checked(downloads):
     assert "train.csv: unpacked 1 file, 100 B" in result.stdout
     assert run("corpus", "fetch", "data", "--from", downloads).stderr == ""
     assert run_json("corpus", "info", "data")["clips"]["total"] == 8
+
+
+def test_kaggles_files_that_lie_in_the_corpus_folder_are_unpacked_there(downloads):
+    report = run_json("corpus", "fetch", downloads, "--from", downloads)
+    assert report["clips"] == {"train": 3, "test": 5}
+    actions = {row["name"]: (row["action"], row["files"]) for row in report["archives"]}
+    assert actions == {
+        "audio_train.zip": ("unpacked", 3),
+        "audio_test.zip": ("unpacked", 5),
+        "train.csv": ("kept", 1),
+        "sample_submission.csv": ("kept", 1),
+        "test_post_competition.csv": ("kept", 1),
+    }
+    again = run_json("corpus", "fetch", downloads, "--from", downloads)
+    assert {row["action"] for row in again["archives"]} == {"kept"}
 
 
 def test_the_empty_clips_get_rows_in_the_order_of_the_sample(downloads):

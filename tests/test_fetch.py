@@ -616,7 +616,7 @@ class TestAtHand:
 
     def test_clips_that_are_unpacked_already(self, folder):
         (folder / "audio_train").mkdir()
-        with pytest.raises(InputError, match="holds no archives, but clips that are unpacked already: next: cli feat"):
+        with pytest.raises(InputError, match="holds no archives, but clips that are unpacked already: next: cli run"):
             find_supplied(folder, TABLE)
 
     @pytest.mark.parametrize(("name", "table"), [(TRAIN, "FSDKaggle2018.meta"), ("audio_train.zip", "train.csv")])
