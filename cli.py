@@ -113,9 +113,11 @@ def _describe(error: OSError) -> tuple[str, int]:
         return str(error), error.exit_code
     if isinstance(error, BrokenPipeError):
         raise error
-    code = EXIT_NO_SPACE if error.errno in NO_SPACE_ERRNOS else 1
     where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}", code
+    message = f"{where}{error.strerror or error}"
+    if error.errno in NO_SPACE_ERRNOS:
+        return f"{message}; make room, and run the same command again", EXIT_NO_SPACE
+    return message, 1
 
 
 _SHARES = {"precision": 11, "recall": 9, "f1": 9}  # of an event list: its columns and their widths
@@ -834,8 +836,10 @@ def run_all(
         text = _forecast_text(forecast, corpus)
         if dry_run:
             show(forecast.to_dict() | {"dry_run": True}, text, as_json=as_json)
+            _say_space(forecast, request.folder, settings)
             return
         say(f"{text}\n")
+        _say_space(forecast, request.folder, settings)
         within = _within(budget, forecast, request, started=start) if budget else {}
         result = RunStages(corpus, bars, settings).run(clips, chosen, request, train_settings=within)
     result |= {"plan": forecast.to_dict(), "seconds": round(time.monotonic() - start, 1)}
@@ -856,6 +860,31 @@ def _check_run_outputs(corpus: Path, clips: "pd.DataFrame", settings: dict[str, 
         check_table(out, corpus, columns=["fname", *(classes if any(" " in name for name in classes) else ["label"])])
     check_report(settings["report_out"], corpus)
     check_recordings(settings["report_out"], clips)
+
+
+def _say_space(forecast: "RunForecast", run: Path, settings: dict[str, Any]) -> None:
+    """Say where the disk is going to be full; what is foretold is no reason to refuse a run."""
+    from cache.space import free_space
+
+    n_bytes = {stage.name: stage.n_bytes for stage in forecast.stages}
+    there = sum(path.stat().st_size for path in run.rglob("*") if path.is_file())
+    needs = [
+        (settings["store"], n_bytes["featurize"]),
+        (settings["runs"], max(0, n_bytes["train"] - there)),
+        (settings["report_out"].absolute().parent, n_bytes["report"]),
+    ]
+    disks: dict[int, tuple[Path, int]] = {}
+    for folder, needed in needs:
+        place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        disk = place.stat().st_dev
+        first, before = disks.get(disk, (folder, 0))
+        disks[disk] = first, before + needed
+    for folder, needed in disks.values():
+        if needed > (free := free_space(folder)):
+            say(
+                f"the disk of {folder} has {human_bytes(free)} free, and {human_bytes(needed)} are foretold: "
+                "make room, or name other folders with --store and --runs"
+            )
 
 
 def _within(budget: "Budget", forecast: "RunForecast", request: "RunRequest", *, started: float) -> dict[str, Any]:

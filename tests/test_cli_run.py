@@ -1,5 +1,6 @@
 """cli run: all stages in one go, what is kept, what is resumed, the plan and the budget."""
 
+import errno
 import json
 import os
 import shutil
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from competition_archives import EMPTY_CLIPS, kaggle_audio, kaggle_tables
 from conftest import make_corpus
 from test_cli import run, run_json
 
+import cache.space
 import cli as command_line
 import train.budget
 import train.forecast
@@ -182,6 +185,22 @@ class TestStages:
         assert "submission.csv is the submission; the corpus has no labels to score it" in result.stdout
         assert result.stdout.count("mAP@3") == 1
 
+    def test_the_competition_as_mounted_on_kaggle(self, tmp_path):
+        for name, clips in kaggle_audio().items():
+            (tmp_path / "input" / name / name).mkdir(parents=True)
+            for fname, data in clips.items():
+                (tmp_path / "input" / name / name / fname).write_bytes(data)
+        for name, data in kaggle_tables().items():
+            (tmp_path / "input" / name).write_bytes(data)
+        for path in [tmp_path / "input", *(tmp_path / "input").rglob("*")]:
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        report = run_json("run", "input", *QUICK)
+        assert sorted(row["fname"] for row in report["quarantined"]) == sorted(EMPTY_CLIPS)
+        rows = pd.read_csv("submission.csv")
+        assert rows["fname"].tolist() == pd.read_csv("input/sample_submission.csv")["fname"].tolist()
+        assert rows["label"].str.split().str.len().eq(3).all()
+        assert report["test"]["clips"] == 2
+
     def test_a_corpus_without_test_clips(self, tmp_path):
         root = make_corpus(tmp_path / "data", train=4, test=1)
         table = pd.read_csv(root / "clips.csv")
@@ -246,6 +265,22 @@ class TestPlan:
         assert lines[0].startswith("data: 30 training and 6 test clips, 0.0 h, 3 classes")
         assert lines[1] == "run best: recipe best, x, 2 folds of each, 1 fold at a time"
         assert lines[-1].startswith("in all")
+
+    def test_a_disk_that_will_be_full_is_named_in_the_plan(self, corpus, monkeypatch):
+        monkeypatch.setattr(cache.space, "free_space", lambda _path: 20_000_000)
+        result = run("run", *QUICK, "--dry-run")
+        assert "the disk of features has 20.0 MB free, and " in result.stderr
+        assert result.stdout.splitlines()[-1].startswith("in all")
+        monkeypatch.setattr(cache.space, "free_space", lambda _path: 1e9)
+        assert "free" not in run("run", *QUICK, "--dry-run").stderr
+
+    def test_a_disk_that_is_full_is_one_line_with_the_next_step(self, corpus, monkeypatch):
+        def full(*_args, **_settings):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/best")
+
+        monkeypatch.setattr(train.forecast, "measure_training", full)
+        result = run("run", *QUICK, exit_code=6)
+        assert "runs/best: No space left on device; make room, and run the same command again" in result.stderr
 
     def test_a_finished_run_has_nothing_to_do(self, again, shared_corpus, monkeypatch):
         monkeypatch.setattr(train.forecast, "measure_training", None)  # would be called
