@@ -811,6 +811,7 @@ def run_all(
     """
     from cache.errors import CorpusError
     from corpus.tables import read_corpus
+    from train.hold import hold_run
 
     start = time.monotonic()
     if budget and settings["epochs"]:
@@ -840,8 +841,9 @@ def run_all(
             return
         say(f"{text}\n")
         _say_space(forecast, request.folder, settings)
-        within = _within(budget, forecast, request, started=start) if budget else {}
-        result = RunStages(corpus, bars, settings).run(clips, chosen, request, train_settings=within)
+        with hold_run(request.folder):
+            within = _within(budget, forecast, request, started=start) if budget else {}
+            result = RunStages(corpus, bars, settings).run(clips, chosen, request, train_settings=within)
     result |= {"plan": forecast.to_dict(), "seconds": round(time.monotonic() - start, 1)}
     show(result, _run_text(result), as_json=as_json)
     _finish_strict(strict, result["quarantined"])

@@ -23,6 +23,7 @@ import train.forecast
 import train.speed
 from train.budget import FoldCost, TrainingCost
 from train.forecast import Measured
+from train.hold import hold_run
 
 QUICK = ["--mode", "x", "--folds", 2, "--epochs", 1, "--jobs", 1, "--device", "cpu"]
 
@@ -111,6 +112,14 @@ class TestStages:
         report = run_json("run", *QUICK[2:], "--dry-run")
         assert report["modes"] == ["lh", "x"]
         assert run_json("run", *QUICK, "--dry-run")["modes"] == ["x"]
+
+    def test_two_calls_at_a_time_do_not_train_the_same_folds(self, again, shared_corpus):
+        shutil.rmtree("runs/best/x/fold-1")
+        before = stamps()
+        with hold_run(Path("runs/best")):
+            assert "another cli run works on " in run("run", shared_corpus, *QUICK, exit_code=5).stderr
+            assert stamps() == before
+        run("run", shared_corpus, *QUICK)
 
     def test_only_what_is_lost_is_made_again(self, again, shared_corpus):
         Path("report.html").unlink()
