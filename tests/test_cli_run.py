@@ -107,7 +107,7 @@ class TestStages:
         Path("submission.csv").write_text("fname,label\nmine,hum\n")
         assert "where nothing is replaced" in run("run", ".", *QUICK, exit_code=1).stderr
 
-    def test_the_views_are_those_asked_for_whatever_the_store_holds(self, corpus):
+    def test_the_views_are_those_asked_for_whatever_the_store_holds(self, corpus, measured):
         run("featurize", "data", "--mode", "lh", "--mode", "log", "--jobs", 1)
         report = run_json("run", *QUICK[2:], "--dry-run")
         assert report["modes"] == ["lh", "x"]
