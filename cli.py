@@ -722,10 +722,9 @@ def _best_and_worst(by_class: Mapping[str, float]) -> str:
     from corpus.summary import fit
 
     best = sorted(by_class, key=lambda name: -by_class[name])
-    return "\n".join(
-        fit(f"{title:<6} {', '.join(names)}", 80).rstrip()
-        for title, names in (("best", best[:4]), ("worst", best[-4:]))
-    )
+    n_named = min(4, len(best) // 2)
+    parts = {"best": best[:n_named], "worst": best[len(best) - n_named :]}
+    return "\n".join(fit(f"{title:<6} {', '.join(names)}", 80).rstrip() for title, names in parts.items() if names)
 
 
 # --- cli run ---------------------------------------------------------------------------------------------------------
@@ -852,14 +851,12 @@ def run_all(
 def _check_run_outputs(corpus: Path, clips: "pd.DataFrame", settings: dict[str, Any]) -> None:
     """Refuse files of a run that cannot be written, or would take the place of something else."""
     from cache.outfile import check_out
-    from infer.outputs import was_made
     from infer.replacement import check_recordings, check_report, check_table
 
     out = settings["out"]
     check_out(out, force=True)
-    if not any(was_made(run, "submission", out) for run in settings["runs"].glob("*")):
-        classes = sorted(clips.loc[clips["split"] == "train", "label"].dropna().unique())
-        check_table(out, corpus, columns=["fname", *(classes if any(" " in name for name in classes) else ["label"])])
+    classes = sorted(clips.loc[clips["split"] == "train", "label"].dropna().unique())
+    check_table(out, corpus, columns=["fname", *(classes if any(" " in name for name in classes) else ["label"])])
     check_report(settings["report_out"], corpus)
     check_recordings(settings["report_out"], clips)
 
@@ -1258,12 +1255,16 @@ def _run_text(result: Mapping[str, Any]) -> str:
     error = f" ± {held['map3_se']:.3f}" if held["map3_se"] is not None else ""
     lines = [f"held out  mAP@3 {held['map3']:.3f}{error}   {held['clips']} training clips"]
     if test:
-        lines += [*_score_lines(test), _best_and_worst(test["by_class"]), *_reference_lines(test["references"])]
+        lines += [
+            *_score_lines(test),
+            *filter(None, [_best_and_worst(test["by_class"])]),
+            *_reference_lines(test["references"]),
+        ]
     lines.append("")
     if result["out"]:
         lines.append(f"{result['out']} is the submission" + ("" if test else "; the corpus has no labels to score it"))
     lines.append(f"{result['report']} is the report, {result['path']} holds networks and learning curves")
-    lines.append(f"{human_seconds(result['seconds'])}; next: open {result['report']} in a browser")
+    lines += [human_seconds(result["seconds"]), f"next: open {result['report']} in a browser"]
     return "\n".join(lines)
 
 

@@ -3,7 +3,8 @@
 Conventions
 -----------
 A file that is there is told by its beginning: a report by the name of its generator, a table by its header line. What
-stands in a corpus's folder and is no report is the corpus's own, and is never replaced.
+stands in a corpus's folder is the corpus's own, and is never replaced, but for reports and for a CSV file beside its
+tables that is none of them: who works in that folder has submissions there.
 """
 
 import os
@@ -14,9 +15,12 @@ import pandas as pd
 from cache.errors import InputError
 from cache.outfile import check_out
 from cache.regular import open_regular
+from corpus.competition import SAMPLE_SUBMISSION, TEST_TABLES, TRAIN_TABLES
+from corpus.custom import CLIPS_TABLE
 
 _HEAD_BYTES = 4096
 _GENERATOR = b'<meta name="generator" content="earmark'
+_TABLES = frozenset((CLIPS_TABLE, SAMPLE_SUBMISSION, *TRAIN_TABLES, *TEST_TABLES))
 
 
 def check_report(out: Path, corpus: Path) -> None:
@@ -103,8 +107,9 @@ def check_folder(folder: Path) -> None:
 
 
 def _refuse_own(out: Path, corpus: Path) -> None:
-    inside = Path(os.path.realpath(out)).is_relative_to(os.path.realpath(corpus))
-    if inside and out.is_file():
+    path, root = Path(os.path.realpath(out)), Path(os.path.realpath(corpus))
+    beside = path.parent == root and path.suffix.lower() == ".csv" and path.name not in _TABLES
+    if path.is_relative_to(root) and not beside and out.is_file():
         message = f"{out} is there in the corpus's folder, where nothing is replaced: name another file, or remove it"
         raise InputError(message)
 

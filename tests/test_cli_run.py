@@ -104,8 +104,8 @@ class TestStages:
         before = stamps()
         run("run", ".", *QUICK)
         assert stamps() == before
-        Path("submission.csv").write_text("fname,label\nmine,hum\n")
-        assert "where nothing is replaced" in run("run", ".", *QUICK, exit_code=1).stderr
+        Path("submission.csv").write_text("mine\n")
+        assert "does not begin with fname,label" in run("run", ".", *QUICK, exit_code=1).stderr
 
     def test_the_views_are_those_asked_for_whatever_the_store_holds(self, corpus, measured):
         run("featurize", "data", "--mode", "lh", "--mode", "log", "--jobs", 1)

@@ -19,7 +19,7 @@ SUBMISSION = ["fname", "label"]
 def corpus(tmp_path):
     root = tmp_path / "data"
     (root / "x.meta").mkdir(parents=True)
-    for name in ("clips.csv", "train.csv", "x.meta/some.csv", "a.wav"):
+    for name in ("clips.csv", "train.csv", "sample_submission.csv", "x.meta/some.csv", "a.wav"):
         (root / name).write_text("fname,label\na.wav,a\n")
     return root
 
@@ -34,7 +34,7 @@ def test_a_report_is_replaced_and_another_file_is_not(corpus, tmp_path):
         check_report(tmp_path / "notes.html", corpus)
 
 
-@pytest.mark.parametrize("name", ["clips.csv", "train.csv", "x.meta/some.csv", "a.wav"])
+@pytest.mark.parametrize("name", ["clips.csv", "train.csv", "sample_submission.csv", "x.meta/some.csv", "a.wav"])
 @pytest.mark.parametrize("as_link", [False, True])
 def test_what_belongs_to_the_corpus_is_never_replaced(corpus, tmp_path, name, as_link):
     out = corpus / name
@@ -45,6 +45,14 @@ def test_what_belongs_to_the_corpus_is_never_replaced(corpus, tmp_path, name, as
         check_report(out, corpus)
     with pytest.raises(InputError, match="corpus's folder"):
         check_table(out, corpus, columns=SUBMISSION)
+
+
+def test_a_submission_beside_the_tables_is_replaced(corpus):
+    (corpus / "submission.csv").write_text("fname,label\na.wav,a\n")
+    check_table(corpus / "submission.csv", corpus, columns=SUBMISSION)
+    (corpus / "notes.csv").write_text("mine\n")
+    with pytest.raises(InputError, match="does not begin with fname,label"):
+        check_table(corpus / "notes.csv", corpus, columns=SUBMISSION)
 
 
 def test_a_recording_elsewhere_is_not_replaced_either(tmp_path):
