@@ -35,6 +35,7 @@ def test_featurize_benchmark_compares_equal_numbers(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_train_benchmark_measures_every_contestant(tmp_path: Path) -> None:
     few = ["--clips", "60", "--rounds", "1", "--threads", "1", "--device", "cpu", "--folder", str(tmp_path)]
     done = run("train.py", *few, "--json", cwd=tmp_path)
@@ -92,6 +93,7 @@ def test_accuracy_benchmark_scores_recipes_and_noise(corpora: Path, tmp_path: Pa
     assert json.loads(again.stdout) == result
 
 
+@pytest.mark.slow
 def test_predict_benchmark_times_both_runs(tmp_path: Path) -> None:
     done = run("predict.py", "--clips", "6", "--rounds", "1", "--folder", str(tmp_path), "--json", cwd=tmp_path)
     assert done.returncode in (0, 1), done.stderr  # 1: too slow, which so few clips are
