@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
+from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from typing import Any, cast
 
@@ -133,17 +134,24 @@ def _dask_backend(scheduler: str | None) -> Any:
 
         def submit(self, func: Any, callback: Any = None) -> Any:
             future = super().submit(func, callback)
-            future.add_done_callback(lambda done: callback(done.exception()) if done.exception() else None)
+            future.add_done_callback(lambda done: callback(_Failed(done.exception())) if done.exception() else None)
             return future
 
         def retrieve_result_callback(self, out: Any) -> Any:
-            if isinstance(out, KilledWorker):
+            if not isinstance(out, _Failed):
+                return super().retrieve_result_callback(out)  # a task's answer, or the exception that it raised
+            if isinstance(out.error, KilledWorker):
                 return [GIVEN_UP]
-            if isinstance(out, BaseException):  # Dask's own: those of a task come in a wrapping
-                raise _lost(scheduler, out) from out
-            return super().retrieve_result_callback(out)
+            raise _lost(scheduler, out.error) from out.error
 
     return Backend(wait_for_workers_timeout=_CONNECT_SECONDS)
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """What Dask itself failed with over a task."""
+
+    error: BaseException
 
 
 def _lost(scheduler: str | None, error: BaseException) -> ClusterError:
