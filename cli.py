@@ -389,7 +389,7 @@ def parallel_options(function: Function) -> Function:
 
 
 def recipe_options(function: Function) -> Function:
-    """Add ``--folds`` and ``--recipe``."""
+    """Add ``--folds``, ``--recipe`` and ``--pretrained``."""
     recipe = option(
         "--recipe",
         type=click.Choice(RECIPE_NAMES),
@@ -397,6 +397,11 @@ def recipe_options(function: Function) -> Function:
         show_default=True,
         help="Network and settings of training.",
     )(function)
+    recipe = option(
+        "--pretrained/--no-pretrained",
+        default=None,
+        help="Begin with weights trained on synthetic sounds.  [default: the recipe's, yes for best]",
+    )(recipe)
     return option(
         "--folds",
         type=click.IntRange(min=2),
@@ -666,6 +671,7 @@ def demo(directory: Path, clips: int, epochs: int, seed: int, jobs: int | None, 
         "report_out": directory / "report.html",
         "jobs": jobs,
         "epochs": epochs,
+        "pretrained": False,  # those weights have heard this very synthesizer
         "fold": "0",
         "seed": seed,
         "pictured": _DEMO_PICTURED,
@@ -735,6 +741,7 @@ _RUN_SETTINGS: dict[str, Any] = {  # of train, predict and report, where run has
     "backend": "loky",
     "scheduler": None,
     "recipe": "best",
+    "pretrained": None,
     "label_noise": None,
     "epochs": None,
     "fold": "all",
@@ -1804,6 +1811,8 @@ def _run_request(clips: "pd.DataFrame", settings: dict[str, Any]) -> "RunRequest
 
     recipe = RECIPES[settings["recipe"]]
     recipe = dataclasses.replace(recipe, epochs=settings["epochs"] or recipe.epochs)
+    if settings["pretrained"] is not None:
+        recipe = dataclasses.replace(recipe, pretrained=settings["pretrained"])
     if settings["label_noise"]:
         recipe = recipe.with_label_noise(settings["label_noise"] == "on")
     name = recipe.name if settings["run_name"] is None else settings["run_name"]

@@ -115,7 +115,7 @@ def network_score(corpus: Path, folder: Path, *, epochs: int, jobs: int) -> dict
     """Train one fold of LH and of X through the command line, and score their ensemble on the test half."""
     workers = ("--jobs", str(jobs))
     run_cli("featurize", str(corpus), "--mode", "all", *workers, folder=folder)
-    train = ("train", str(corpus), "--mode", "all", "--fold", "0", "--epochs", str(epochs))
+    train = ("train", str(corpus), "--mode", "all", "--fold", "0", "--epochs", str(epochs), "--no-pretrained")
     trained = run_cli(*train, *workers, folder=folder)
     run_cli("predict", str(corpus), folder=folder)
     scored = run_cli("evaluate", "submission.csv", str(corpus), folder=folder)

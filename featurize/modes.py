@@ -335,6 +335,12 @@ def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**_IMPLIED, **settings}
 
 
+def units_per_db(settings: Mapping[str, Any]) -> float:
+    """Return by how much stored values grow where a sound is 1 dB louder; ``log_offset`` reckoned as little."""
+    whole = completed(settings)
+    return 1.0 if whole["log_offset"] is None else whole["power"] * math.log(10) / 20
+
+
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Say in words how two settings differ: ``n_mels 64 → 128, dtype float32 → float16``; empty where they don't."""
     names = [*new, *(name for name in old if name not in new)]

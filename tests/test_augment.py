@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.augment import equalise, erase, mask, mixup, shift_and_flip, shift_bands
+from train.augment import equalise, erase, mask, mixup, reverberate, shift_and_flip, shift_bands
 
 B, T, M = 64, 40, 16
 
@@ -51,6 +51,57 @@ def test_shares_of_a_tiny_alpha_are_numbers() -> None:
     one = torch.ones(20_000, 1, 1)
     share = mixup(one, one, alpha=1e-3, generator=seeded())[1]  # both gamma variates underflow
     assert share.isfinite().all()
+
+
+# --- rooms ---------------------------------------------------------------------------------------------------------
+
+
+def clicks(n_windows: int = 400, *, level: float = 0.0, floor: float = -200.0) -> torch.Tensor:
+    """Windows of silence but for one frame, the tenth, in dB."""
+    x = torch.full((n_windows, T, M), floor)
+    x[:, 10] = level
+    return x
+
+
+def reverberated(x: torch.Tensor, *, probability: float = 1.0, per_db: float = 1.0, frame_seconds: float = 0.02):
+    return reverberate(
+        x.clone(), probability=probability, per_db=per_db, frame_seconds=frame_seconds, generator=seeded()
+    )
+
+
+def test_a_click_dies_away_in_a_straight_line() -> None:
+    x = reverberated(clicks())
+    assert torch.equal(x[:, :10], clicks()[:, :10])  # nothing sounds before it does
+    assert torch.equal(x[:, 10], clicks()[:, 10])  # a room adds nothing louder than the sound
+    slopes = x[:, 11:].diff(dim=1)
+    assert torch.allclose(slopes, slopes[:, :1, :1].expand_as(slopes), atol=1e-3)
+    per_second = -slopes[:, 0, 0] / 0.02
+    assert per_second.min() >= 16 - 0.1
+    assert per_second.max() <= 160 + 0.1
+    assert per_second.median() == pytest.approx((16 * 160) ** 0.5, rel=0.2)  # log-uniform
+    wet = x[:, 11, 0] + per_second * 0.02
+    assert wet.min() >= -30 - 1e-3
+    assert wet.max() <= -6 + 1e-3
+    assert wet.max() - wet.min() > 20
+
+
+def test_what_is_louder_than_the_room_stays(x: torch.Tensor) -> None:
+    assert (reverberated(x) >= x).all()
+    falling = clicks(floor=-1000.0).cummax(dim=1).values  # a sound that lasts
+    assert torch.equal(reverberated(falling), falling)
+
+
+@pytest.mark.parametrize(("probability", "share"), [(0.0, 0.0), (0.3, 0.3), (1.0, 1.0)])
+def test_as_many_windows_as_asked_for_are_in_a_room(probability: float, share: float) -> None:
+    changed = (reverberated(clicks(2000), probability=probability) != clicks(2000)).any(dim=(1, 2))
+    assert float(changed.float().mean()) == pytest.approx(share, abs=0.04)
+
+
+def test_a_room_is_the_same_in_other_units_and_steps() -> None:
+    in_db = reverberated(clicks())
+    assert torch.allclose(reverberated(clicks() * 0.23, per_db=0.23), in_db * 0.23, atol=1e-3)
+    finer = reverberated(clicks(floor=-400.0), frame_seconds=0.01)  # two of its frames are one of the others
+    assert torch.allclose(finer[:, 12::2], reverberated(clicks(floor=-400.0))[:, 11:25], atol=1e-3)
 
 
 # --- other pitches, other microphones ------------------------------------------------------------------------------

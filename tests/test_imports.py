@@ -13,7 +13,7 @@ ROOMS = ("cache", "corpus", "featurize", "train", "infer")
 # Packages from outside, and from inside (a package, or single modules of it) that a room may import; stdlib always.
 ALLOWED = {
     "cache": {"numpy", "h5py", "filelock"},
-    "corpus": {"numpy", "pandas", "soundfile", "requests", "urllib3"}
+    "corpus": {"numpy", "scipy", "pandas", "soundfile", "requests", "urllib3"}
     | {"cache.errors", "cache.space", "cache.outfile"},
     "featurize": {"numpy", "pandas", "numba", "librosa", "soundfile", "soxr", "joblib", "ray", "distributed"}
     | {"cache", "corpus"},

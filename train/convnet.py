@@ -81,14 +81,18 @@ class ConvNet(nn.Module):
         """Set the shares of the classes [K] in what is going to be scored."""
         self.log_prior.copy_(prior.clamp_min(1e-9).log())
 
-    def scores(self, x: Tensor) -> Tensor:
-        """Normalised spectrograms [B, T, M] → logits [B, K]."""
+    def pooled(self, x: Tensor) -> Tensor:
+        """Normalised spectrograms [B, T, M] → what the last layer takes [B, F], not negative."""
         image = x.transpose(1, 2).unsqueeze(1)  # (B, 1, M, T)
         hidden = self.features(image.contiguous(memory_format=torch.channels_last))  # (B, C, M', T')
         # Not mean(dim=2): the gradient of that has no memory of its own, and all layers before take longer with it.
         parts = [F.avg_pool2d(part, (part.shape[2], 1)) for part in hidden.tensor_split(self.n_parts, dim=2)]
         hidden = torch.cat(parts, dim=2).flatten(1, 2)  # (B, C * parts, T')
-        hidden = self.head[0](hidden.mean(dim=2) + hidden.amax(dim=2))
+        return hidden.mean(dim=2) + hidden.amax(dim=2)
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Normalised spectrograms [B, T, M] → logits [B, K]."""
+        hidden = self.head[0](self.pooled(x))
         # Logits of bfloat16 would tie, and ties decide ranks: the last product is float32 always.
         with torch.autocast(hidden.device.type, enabled=False):
             return self.head[1](hidden.float())  # type: ignore[no-any-return]

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from cache.errors import EarmarkError
+from featurize.modes import units_per_db
 from train import augment
 from train.batches import Batch, count_steps, draw_batches
 from train.dataset import Clips
@@ -155,7 +156,17 @@ def _augmented(
 ) -> tuple[Tensor, Tensor]:
     """Normalise, mix, shift, flip, erase and mask a batch; return it [B, T, M] and the parts' shares [P, B]."""
     recipe = job.recipe
-    x = model.normalise(batch.windows.to(engine.device).float())
+    x = batch.windows.to(engine.device).float()
+    if recipe.reverberate_probability:
+        mode = job.settings["mode"]
+        x = augment.reverberate(
+            x,
+            probability=recipe.reverberate_probability,
+            per_db=units_per_db(mode),
+            frame_seconds=mode["hop_samples"] / mode["sample_rate_hz"],
+            generator=generator,
+        )
+    x = model.normalise(x)
     if len(batch.clips) == 2:
         half = batch.clips.shape[1]
         x, share = augment.mixup(x[:half], x[half:], alpha=recipe.mixup_alpha, generator=generator)

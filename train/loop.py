@@ -38,6 +38,8 @@ from train.job import FoldJob
 from train.metrics import average_precision_at_3, mean_and_error, top_classes
 from train.networks import Network, build_network
 from train.optimizer import make_average, make_optimizer
+from train.pretrained import find_pretrained, load_pretrained
+from train.probe import adapt_statistics, fit_last_layer
 from train.resident import fits_gpu
 from train.scores import clip_log_probabilities
 
@@ -110,10 +112,23 @@ def start_fold(job: FoldJob, clips: Clips, engine: Engine) -> State:
     last = None if job.fresh else load_last(job.folder)
     if not last:
         _fit(job, model, clips)
+        _begin_pretrained(job, model, clips, engine)
     state = State(model, make_optimizer(model, job.recipe), make_average(model, job.recipe))
     if last:
         _resume(job, state, last)
     return state
+
+
+def _begin_pretrained(job: FoldJob, model: Network, clips: Clips, engine: Engine) -> None:
+    """Take over pretrained convolutions, where the recipe wants them and the mode has some, and fit what follows."""
+    path = find_pretrained(job.settings["mode"]) if job.recipe.pretrained else None
+    if path is None or not isinstance(model, ConvNet):
+        return
+    load_pretrained(model, path)
+    adapt_statistics(model, clips, engine)
+    weights = np.where(job.verified[job.trained], 1.0, job.recipe.unverified_weight)
+    rng = np.random.default_rng(job.seed_of(0))
+    fit_last_layer(model, clips, engine, targets=job.targets[job.trained], weights=weights, rng=rng)
 
 
 def _fit(job: FoldJob, model: Network, clips: Clips) -> None:

@@ -8,8 +8,8 @@
     The DCASE 2018 baseline: its network on its own features (``--mode dcase``), windows of a quarter of a second,
     nothing mixed or balanced, the arithmetic mean over a clip's windows.
 ``best``
-    The default: a fully-convolutional network on crops of random length, one cycle of the learning rate, averaged
-    weights, whole clips at inference, and wrong labels reckoned with.
+    The default: a fully-convolutional network that begins with weights trained on synthetic sounds, on crops of random
+    length, one cycle of the learning rate, averaged weights, whole clips at inference, and wrong labels reckoned with.
 """
 
 import dataclasses
@@ -34,6 +34,9 @@ class Recipe:
     name : str
     network : str
         One of ``train.networks.NETWORKS``.
+    pretrained : bool
+        Begin with convolutions that were trained on synthetic sounds, for modes that have such; see
+        ``train.pretrained``. For the fully-convolutional network.
     normalisation : str
         One of ``train.models.Normalisation``, or "by-mode": LH's windows by themselves, X's by the training windows.
     epochs : int > 0
@@ -56,6 +59,8 @@ class Recipe:
         Shares are drawn from Beta(alpha, alpha), per window; 0 mixes nothing.
     unmixed_share : float in [0, 1]
         Share of the epochs, the last ones, that do not mix.
+    reverberate_probability : float in [0, 1]
+        Share of the windows that are put into a room.
     max_shift : float in [0, 1]
         Largest shift in time, as a share of the window.
     flip : bool
@@ -91,6 +96,7 @@ class Recipe:
 
     name: str
     network: str = "alexnet-like"
+    pretrained: bool = False
     normalisation: Normalisation | Literal["by-mode"] = "by-mode"
     epochs: int = 200
     batch_size: int = 32
@@ -102,6 +108,7 @@ class Recipe:
     average_decay: float = 0.0
     mixup_alpha: float = 1.0
     unmixed_share: float = 0.0
+    reverberate_probability: float = 0.0
     max_shift: float = 0.4
     flip: bool = True
     erase_probability: float = 0.5
@@ -133,6 +140,8 @@ class Recipe:
                 self._refuse(field, "must be from 0 to below 1")
         if self.longest_crop < self.shortest_crop:
             self._refuse("longest_crop", f"must be at least shortest_crop ({self.shortest_crop})")
+        if self.pretrained and self.network != "fully-convolutional":
+            self._refuse("pretrained", f"must be false for the network {self.network}")
         for field, values in _CHOICES.items():
             if getattr(self, field) not in values:
                 self._refuse(field, f"must be one of {', '.join(values)}")
@@ -179,6 +188,7 @@ class Recipe:
 
 _SHARES = (
     "unmixed_share",
+    "reverberate_probability",
     "max_shift",
     "erase_probability",
     "max_band_shift",
@@ -214,6 +224,7 @@ RECIPES = {
     "best": Recipe(
         name="best",
         network="fully-convolutional",
+        pretrained=True,
         normalisation="peakwise",
         epochs=120,
         learning_rate=3e-3,
@@ -222,6 +233,7 @@ RECIPES = {
         clip_norm=5.0,
         average_decay=0.99,
         unmixed_share=0.1,
+        reverberate_probability=0.5,
         max_shift=0.0,
         flip=False,
         erase_probability=0.0,
