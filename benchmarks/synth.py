@@ -2,7 +2,8 @@
 
 A logistic regression on each clip's mean and standard-deviation spectrum stays below 0.6 mAP@3 on its test half, and
 the networks that `cli train` trains (LH and X, one fold each) are at least 0.15 above that. Both halves run on the
-same corpus; the second trains 60 epochs instead of the recipe's 120 (``--skip-networks`` leaves it out).
+same corpus; the second trains 60 epochs from weights drawn at random, for the recipe's own have heard this synthesizer
+(``--skip-networks`` leaves it out).
 
     python benchmarks/synth.py [--corpus DIR] [--clips N] [--seed N] [--epochs N] [--jobs N] [--skip-networks] [--json]
 """
