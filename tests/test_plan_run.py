@@ -165,6 +165,17 @@ def test_other_settings_are_refused_in_words(readers, clips, request_of, trained
     )
 
 
+def test_settings_that_a_recipe_did_not_have_then_are_those_by_default(readers, clips, request_of, trained) -> None:
+    path = next(request_of().folder.glob("*/*/model.json"))
+    info = json.loads(path.read_text())
+    for later in ("pretrained", "reverberate_probability"):
+        del info["recipe"][later]
+    path.write_text(json.dumps(info))
+    assert plan_run(clips, only(readers), request_of()).kept
+    with pytest.raises(InputError, match=r"\(recipe\.reverberate_probability 0\.0 → 0\.5\)"):
+        plan_run(clips, only(readers), request_of(recipe={"reverberate_probability": 0.5}))
+
+
 def test_a_run_of_the_first_front_end_is_refused_in_words(readers, clips, request_of, trained) -> None:
     for path in request_of().folder.glob("*/*/model.json"):
         info = json.loads(path.read_text())

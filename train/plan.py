@@ -351,6 +351,8 @@ def _changed(path: Path) -> float | None:
 
 def _refuse_others(folder: Path, settings: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     old = {key: found.get(key) for key in settings}
+    if recipe := found.get("recipe"):  # settings that came later had the values that they have by default
+        old["recipe"] = {**Recipe(name="").to_dict(), **recipe}
     if old == settings:
         return
     words = difference(_flat(old), _flat(settings))
