@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from typing import Any, cast
 
@@ -121,6 +120,7 @@ def _dask_backend(scheduler: str | None) -> Any:
     """Make joblib's Dask backend, which also tells of tasks that Dask gave up, instead of waiting for them for ever."""
     from distributed import KilledWorker
     from joblib._dask import DaskDistributedBackend
+    from joblib.externals.loky.process_executor import _RemoteTraceback
 
     class Backend(DaskDistributedBackend):  # type: ignore[misc]
         def effective_n_jobs(self, n_jobs: int) -> int:
@@ -134,24 +134,18 @@ def _dask_backend(scheduler: str | None) -> Any:
 
         def submit(self, func: Any, callback: Any = None) -> Any:
             future = super().submit(func, callback)
-            future.add_done_callback(lambda done: callback(_Failed(done.exception())) if done.exception() else None)
+            future.add_done_callback(lambda done: callback(done.exception()) if done.exception() else None)
             return future
 
         def retrieve_result_callback(self, out: Any) -> Any:
-            if not isinstance(out, _Failed):
-                return super().retrieve_result_callback(out)  # a task's answer, or the exception that it raised
-            if isinstance(out.error, KilledWorker):
+            if isinstance(out, KilledWorker):
                 return [GIVEN_UP]
-            raise _lost(scheduler, out.error) from out.error
+            # A task's own error brings the traceback of its worker along; another one is Dask's.
+            if isinstance(out, BaseException) and not isinstance(out.__cause__, _RemoteTraceback):
+                raise _lost(scheduler, out) from out
+            return super().retrieve_result_callback(out)
 
     return Backend(wait_for_workers_timeout=_CONNECT_SECONDS)
-
-
-@dataclass(frozen=True)
-class _Failed:
-    """What Dask itself failed with over a task."""
-
-    error: BaseException
 
 
 def _lost(scheduler: str | None, error: BaseException) -> ClusterError:

@@ -11,7 +11,6 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from train.convnet import ConvNet
@@ -106,6 +105,9 @@ def _fit(
     x: NDArray[np.float64], classes: NDArray[np.int64], weights: NDArray[np.float64], n_classes: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the last layer's matrix [K, F] and bias [K]."""
+    # Imported where it is used: it takes a second and 70 MB, which no process needs that resumes or only reads.
+    from sklearn.linear_model import LogisticRegression
+
     mean, spread = x.mean(axis=0), x.std(axis=0) + 1e-3 * x.std()
     regression = LogisticRegression(C=_INVERSE_PENALTY, class_weight="balanced", max_iter=_MOST_STEPS)
     with warnings.catch_warnings():  # of too few steps, which are meant, or few clips a class
