@@ -20,6 +20,7 @@ import soundfile
 from joblib import Parallel, delayed
 
 from cache import open_store
+from cache.outfile import write_atomically
 from corpus.patches import render_patch
 from corpus.tables import read_corpus
 from corpus.voices import VOICES, render
@@ -65,7 +66,7 @@ def write_voice(folder: Path, label: str, takes: int) -> None:
 
 def _write(path: Path, wave: Wave) -> None:
     if not path.exists():
-        soundfile.write(path, wave, 44_100, subtype="PCM_16")
+        write_atomically(path, lambda part: soundfile.write(part, wave, 44_100, format="WAV", subtype="PCM_16"))
 
 
 def write_sounds(corpus: Path, *, patches: int, takes: int, voices: int) -> None:
@@ -75,7 +76,7 @@ def write_sounds(corpus: Path, *, patches: int, takes: int, voices: int) -> None
     tasks = [delayed(write_patch)(audio, number, takes) for number in range(patches)]
     tasks += [delayed(write_voice)(audio, label, voices) for label in VOICES]
     Parallel(count_jobs(None))(tasks)
-    names = sorted(path.name for path in audio.iterdir())
+    names = sorted(path.name for path in audio.glob("*.wav"))
     with (corpus / "clips.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("fname", "label"), *((name, name.rpartition("-")[0]) for name in names)])
 
