@@ -4,7 +4,6 @@ Source of the sections: Mitchell et al., "Model Cards for Model Reporting", FAT*
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from infer.calibration import Calibration
 from train.checkpoint import Checkpoint
@@ -79,14 +78,11 @@ def _data(loaded: Mapping[str, Sequence[Checkpoint]]) -> str:
     counts = sorted({each.info.get("training_clips", 0) for checkpoints in loaded.values() for each in checkpoints})
     clips = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     changed = f" Labels were changed for it: {first['relabelled']}." if first.get("relabelled") else ""
-    began = " It began with weights trained on synthetic sounds, if the view has such." if _pretrained(first) else ""
+    pretrained = first["recipe"].get("pretrained")
+    began = " It began with weights trained on synthetic sounds, if the view has such." if pretrained else ""
     return (
         f"Each network saw {clips} clips; `corpus` in `model.json` is a digest of all clips and labels.{changed}{began}"
     )
-
-
-def _pretrained(info: Mapping[str, Any]) -> bool:
-    return bool(info["recipe"].get("pretrained"))
 
 
 def _calibration(calibration: Calibration) -> str:

@@ -14,8 +14,10 @@ from infer import bundle as bundle_module
 from infer.bundle import is_bundle, load_bundle, write_bundle
 from infer.bundle_contents import check_bundle
 from infer.calibration import Calibration
+from infer.model_card import model_card
 from infer.onnx_network import OnnxNetwork, write_onnx
 from infer.tagger import load_tagger
+from train.checkpoint import load_checkpoint
 from train.convnet import ConvNet
 
 RECORDINGS = [
@@ -98,6 +100,14 @@ def test_the_card_tells_what_it_is(bundle: Path) -> None:
     ):
         assert words in card
     assert "None" not in card
+    assert "synthetic" not in card
+
+
+def test_the_card_tells_of_weights_to_begin_with(bundle: Path) -> None:
+    checkpoint = load_checkpoint(bundle / "head" / "fold-0")
+    checkpoint.info["recipe"]["pretrained"] = True
+    card = model_card("quick", {"head": [checkpoint]}, Calibration(), with_onnx=False)
+    assert "It began with weights trained on synthetic sounds" in card
 
 
 # --- what is not as it should be --------------------------------------------------------------------------------------

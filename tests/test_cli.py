@@ -331,6 +331,16 @@ class TestTrainPredictEvaluate:
             assert row["epochs"] == 2
             assert 0 <= row["map3"] <= 1
 
+    def test_weights_to_begin_with_can_be_left_out(self, trained, shared_corpus, tmp_path):
+        _, places, report = trained
+        runs = ["--runs", tmp_path, "--mode", "x", "--fold", 0, "--folds", 2, "--epochs", 1]
+        paths = [report["runs"][2]["path"]]
+        paths += [run_json("train", shared_corpus, *places, *runs, "--no-pretrained")["runs"][0]["path"]]
+        recipes = [json.loads((Path(path) / "model.json").read_text())["recipe"] for path in paths]
+        assert [recipe["pretrained"] for recipe in recipes] == [True, False]
+        result = run("train", shared_corpus, *places, *runs, "--recipe", "notebook", "--pretrained", exit_code=1)
+        assert "recipe 'notebook': pretrained must be false for the network alexnet-like; got True" in result.stderr
+
     def test_a_finished_fold_is_kept_and_other_settings_are_refused(self, trained, shared_corpus):
         _, places, report = trained
         again = run_json("train", shared_corpus, "--folds", 2, "--epochs", 2, *places)

@@ -48,7 +48,8 @@ def test_the_wheel_holds_every_module_and_no_test(wheel):
     ]
     templates = {f"infer/templates/{path.name}" for path in (ROOT / "infer" / "templates").iterdir()}
     assert len(templates) == 8
-    assert set(modules) | templates | {"cli.py", "cache/py.typed"} <= set(names)
+    weights = {f"train/weights/{view}.safetensors" for view in ("lh", "x")}
+    assert set(modules) | templates | weights | {"cli.py", "cache/py.typed"} <= set(names)
     assert not [name for name in names if name.startswith(("tests", "benchmarks"))]
 
 
