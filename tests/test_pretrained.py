@@ -111,7 +111,7 @@ def begun(
 ) -> tuple[ConvNet, FewClips]:
     model, clips, engine = network(n_classes=n_classes), FewClips(np.array(targets)), pick_engine("cpu")
     model.normalise.fit(-15.0, 15.0)
-    adapt_statistics(model, clips, engine)
+    adapt_statistics(model, clips, engine, rng=np.random.default_rng(0))
     fit_last_layer(
         model,
         clips,
@@ -141,7 +141,7 @@ def test_statistics_are_the_corpuss_and_the_rest_stays() -> None:
     model, clips = network(seed=4), FewClips(np.array([0, 1, 2] * 3))
     model.normalise.fit(-15.0, 15.0)
     weights = [weight.clone() for weight in model.parameters()]
-    adapt_statistics(model, clips, pick_engine("cpu"))
+    adapt_statistics(model, clips, pick_engine("cpu"), rng=np.random.default_rng(0))
     assert all(torch.equal(one, other) for one, other in zip(weights, model.parameters(), strict=True))
     assert model.training
     first = model.features[1] if isinstance(model.features[1], torch.nn.BatchNorm2d) else model.features[2]
@@ -162,6 +162,15 @@ def test_clips_that_weigh_nothing_are_not_learned() -> None:
 def test_one_class_alone_leaves_the_layer_as_it_is(targets: list[int]) -> None:
     model, _ = begun(targets)
     assert torch.equal(model.head[1].weight, network().head[1].weight)
+
+
+def test_statistics_of_very_many_clips_are_those_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.probe._MOST_FOR_STATISTICS", 6)
+    model, clips = network(), FewClips(np.array([0, 1, 2, 3] * 5))
+    seen: list[int] = []
+    model.features[0].register_forward_hook(lambda _layer, x, _y: seen.append(len(x[0])))
+    adapt_statistics(model, clips, pick_engine("cpu"), rng=np.random.default_rng(0))
+    assert sum(seen) == 6
 
 
 def test_very_many_clips_are_drawn_from(monkeypatch: pytest.MonkeyPatch) -> None:

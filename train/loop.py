@@ -125,9 +125,9 @@ def _begin_pretrained(job: FoldJob, model: Network, clips: Clips, engine: Engine
     if path is None or not isinstance(model, ConvNet):
         return
     load_pretrained(model, path)
-    adapt_statistics(model, clips, engine)
-    weights = np.where(job.verified[job.trained], 1.0, job.recipe.unverified_weight)
     rng = np.random.default_rng(job.seed_of(0))
+    adapt_statistics(model, clips, engine, rng=rng)
+    weights = np.where(job.verified[job.trained], 1.0, job.recipe.unverified_weight)
     fit_last_layer(model, clips, engine, targets=job.targets[job.trained], weights=weights, rng=rng)
 
 

@@ -20,11 +20,12 @@ from train.device import Engine
 _BATCH = 64
 _INVERSE_PENALTY = 0.01
 _MOST_STEPS = 60
+_MOST_FOR_STATISTICS = 2_000  # clips: means and variances of more of them differ by less than batches do
 _MOST_CELLS = 20_000 * 41  # clips times classes: more of them take longer than they help
 _BELOW = 2.0  # how much lower than the others a class begins that has no clip
 
 
-def adapt_statistics(model: ConvNet, clips: Clips, engine: Engine) -> None:
+def adapt_statistics(model: ConvNet, clips: Clips, engine: Engine, *, rng: np.random.Generator) -> None:
     """Set the means and variances of batch normalisation to those of a corpus (Li et al., 2016, arXiv:1603.04779).
 
     Parameters
@@ -33,6 +34,8 @@ def adapt_statistics(model: ConvNet, clips: Clips, engine: Engine) -> None:
         On the engine's device.
     clips : Clips
     engine : Engine
+    rng : Generator
+        Draws the clips to take them from, where there are very many.
     """
     layers = [layer for layer in model.features if isinstance(layer, nn.BatchNorm2d)]
     momenta = [layer.momentum for layer in layers]
@@ -41,7 +44,7 @@ def adapt_statistics(model: ConvNet, clips: Clips, engine: Engine) -> None:
         layer.momentum = None  # the mean over all batches
     training = model.training
     model.train()
-    for _ in _features(model, clips, engine):
+    for _ in _features(model, clips, engine, chosen=_draw(clips.n_clips, _MOST_FOR_STATISTICS, rng)):
         pass
     model.train(training)
     for layer, momentum in zip(layers, momenta, strict=True):
@@ -73,28 +76,33 @@ def fit_last_layer(
         Draws the clips to fit on, where there are very many.
     """
     n_classes = int(model.settings["n_classes"])
-    chosen = np.zeros(clips.n_clips, np.bool_)
-    chosen[rng.permutation(clips.n_clips)[: max(1, _MOST_CELLS // n_classes)]] = True
+    chosen = _draw(clips.n_clips, max(1, _MOST_CELLS // n_classes), rng)
     training = model.training
     model.eval()
-    parts = list(_features(model, clips, engine, chosen=chosen))
+    hidden, rows = zip(*_features(model, clips, engine, chosen=chosen), strict=True)
     model.train(training)
-    x = torch.cat([hidden for hidden, _ in parts]).cpu().double().numpy()
-    rows = np.concatenate([rows for _, rows in parts])
+    x, rows = torch.cat(hidden).cpu().numpy(), np.concatenate(rows)
+    del hidden  # as large as x
     if len(np.unique(targets[rows])) < 2 or not weights[rows].any():
         return
     _set_last_layer(cast(nn.Linear, model.head[1]), *_fit(x, targets[rows], weights[rows], n_classes))
 
 
+def _draw(n_clips: int, most: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Mark so many clips, or all of them."""
+    chosen = np.zeros(n_clips, np.bool_)
+    chosen[rng.permutation(n_clips)[:most]] = True
+    return chosen
+
+
 def _features(
-    model: ConvNet, clips: Clips, engine: Engine, *, chosen: NDArray[np.bool_] | None = None
+    model: ConvNet, clips: Clips, engine: Engine, *, chosen: NDArray[np.bool_]
 ) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
-    """Yield pooled features [B, F] and the clips [B] that they are of; of the chosen ones alone, if any are."""
+    """Yield pooled features [B, F] and the clips [B] that they are of."""
     with torch.inference_mode():
         for windows, of in clips.batches(_BATCH):
             rows = of.numpy()
-            if chosen is not None:
-                windows, rows = windows[torch.from_numpy(chosen[rows])], rows[chosen[rows]]
+            windows, rows = windows[torch.from_numpy(chosen[rows])], rows[chosen[rows]]
             if len(rows):
                 with engine.autocast():
                     hidden = model.pooled(model.normalise(windows.to(engine.device).float()))
@@ -102,17 +110,19 @@ def _features(
 
 
 def _fit(
-    x: NDArray[np.float64], classes: NDArray[np.int64], weights: NDArray[np.float64], n_classes: int
+    x: NDArray[np.float32], classes: NDArray[np.int64], weights: NDArray[np.float64], n_classes: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the last layer's matrix [K, F] and bias [K]."""
+    """Return the last layer's matrix [K, F] and bias [K]; overwrites ``x``."""
     # Imported where it is used: it takes a second and 70 MB, which no process needs that resumes or only reads.
     from sklearn.linear_model import LogisticRegression
 
-    mean, spread = x.mean(axis=0), x.std(axis=0) + 1e-3 * x.std()
+    mean, spread = x.mean(axis=0), x.std(axis=0) + np.float32(1e-3) * x.std()
+    x -= mean
+    x /= spread
     regression = LogisticRegression(C=_INVERSE_PENALTY, class_weight="balanced", max_iter=_MOST_STEPS)
     with warnings.catch_warnings():  # of too few steps, which are meant, or few clips a class
         warnings.simplefilter("ignore", UserWarning)
-        regression.fit((x - mean) / spread, classes, sample_weight=weights)
+        regression.fit(x, classes, sample_weight=weights)
     matrix, bias = regression.coef_ / spread, regression.intercept_
     if len(matrix) == 1:  # of two classes scikit-learn gives the second's score
         matrix, bias = np.concatenate([-matrix, matrix]) / 2, np.concatenate([-bias, bias]) / 2
