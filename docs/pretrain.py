@@ -6,6 +6,10 @@ A network learns to tell apart random patches of a synthesizer (`corpus.patches`
 voices of the embedded corpus (`corpus.voices`); its convolutions are kept. No recording is used. FOLDER takes the
 sounds, their features and the trainings, some 8 GB; what is there already is kept. The demo's corpus comes from the
 same voices, which is why the demo does not begin with these weights.
+
+More is not better: of X, 6,000 patches and 500 clips of each voice (10 epochs) gave weights whose fitted last layer
+alone had 0.513 where the defaults' has 0.565 (cross-validated on 495 clips of 39 classes, by recorder), and 0.881 for
+0.892 (on 200 clips of ten).
 """
 
 import argparse
