@@ -79,9 +79,9 @@ def fit_last_layer(
     chosen = _draw(clips.n_clips, max(1, _MOST_CELLS // n_classes), rng)
     training = model.training
     model.eval()
-    hidden, rows = zip(*_features(model, clips, engine, chosen=chosen), strict=True)
+    hidden, of = zip(*_features(model, clips, engine, chosen=chosen), strict=True)
     model.train(training)
-    x, rows = torch.cat(hidden).cpu().numpy(), np.concatenate(rows)
+    x, rows = torch.cat(hidden).cpu().numpy(), np.concatenate(of)
     del hidden  # as large as x
     if len(np.unique(targets[rows])) < 2 or not weights[rows].any():
         return
