@@ -151,7 +151,15 @@ def test_ctrl_c_ends_with_130_at_once_and_leaves_what_can_be_resumed(server, tmp
     server.faults[TRAIN] = [Fault(send=30_000, hang=True)]
     code = CODE.format(tests=os.path.dirname(os.path.abspath(__file__)))
     command = [sys.executable, "-c", code, "corpus", "fetch", "--url", server.url, "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        # What a shell starts in the background ignores SIGINT, and so would the child.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     part = tmp_path / "data" / ".fetch" / f"{TRAIN}.part"
     deadline = time.monotonic() + 30
     while not (part.exists() and part.stat().st_size == 30_000):
