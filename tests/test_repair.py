@@ -1,19 +1,19 @@
 """Repair computes anew what is damaged and nothing else, and gives back the very bytes."""
 
 import dataclasses
+import itertools
 import os
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from shard_samples import flip, user_block
 from sounds import clip_table, noise, write_sound
 
+import cache.writer
 import featurize.shards
 from cache import ClipRow, ShardPlan, StoreLock, open_store, read_index, verify_store, write_shard
 from cache.errors import InputError, LockedError, NotFoundError
@@ -419,32 +419,43 @@ def test_the_place_must_be_a_store_that_nobody_holds(store: Path, clips: pd.Data
         repair_store(store, clips)
 
 
+def kill_at(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have SIGKILL end this process at a call of fsync: odd ones are before a shard is renamed, even ones after."""
+    calls = itertools.count(1)
+    fsync = cache.writer.fsync
+
+    def deadly(path: Path) -> None:
+        if next(calls) == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        fsync(path)
+
+    monkeypatch.setattr(cache.writer, "fsync", deadly)
+
+
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_killed_repair_leaves_each_shard_bad_or_whole(store: Path, clips: pd.DataFrame) -> None:
+def test_a_killed_repair_leaves_each_shard_bad_or_whole(
+    store: Path, clips: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = state(store)
     damaged = [*shards(store), *shards(store, X)]
     for path in damaged:
         flip_frames(path, 0)
     bad = state(store)
-    chance = np.random.default_rng(4)
-    mixed = 0
-    for _ in range(12):
+    for call in range(1, 2 * len(damaged) + 1):
         for place, data in bad.items():
             (store / place).write_bytes(data)
         child = os.fork()
         if child == 0:
             try:
+                kill_at(call, monkeypatch)
                 repair_store(store, clips)
             finally:
                 os._exit(0)
-        time.sleep(chance.uniform(0.0, 0.3))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
         now = state(store)
         assert now.keys() == before.keys()
         assert all(data in (bad[place], before[place]) for place, data in now.items())
-        mixed += now not in (bad, before)
-    assert mixed
+        assert sum(data == before[place] for place, data in now.items()) == call // 2
     assert repair_store(store, clips).ok
     assert state(store) == before
     assert not list(store.glob("*/.shard*"))
