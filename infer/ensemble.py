@@ -15,12 +15,19 @@ from cache.errors import InputError
 from train.scores import renormalise
 
 
-def geometric_mean(members: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+def geometric_mean(
+    members: Sequence[NDArray[np.float64]], knows: Sequence[NDArray[np.bool_]] | None = None
+) -> NDArray[np.float64]:
     """Join members' log-probabilities: ``log((p_1 · … · p_n)^(1/n))``, rescaled so that each row sums to 1.
+
+    Each class is joined over the members that know it, and over all where none does: what a network says of a class
+    that it never heard is next to nothing, and would all but strike out the class, whatever the others say.
 
     Parameters
     ----------
     members : sequence of ndarray [shape=(n_clips, n_classes)]
+    knows : sequence of ndarray [shape=(n_classes,), bool], optional
+        The classes that each member was trained on; all of them without it.
 
     Raises
     ------
@@ -31,7 +38,10 @@ def geometric_mean(members: Sequence[NDArray[np.float64]]) -> NDArray[np.float64
     if len(shapes) != 1:
         message = f"an ensemble needs members of one shape; got {sorted(shapes) or 'none'}"
         raise InputError(message)
-    return renormalise(np.mean(members, axis=0))
+    if knows is None:
+        return renormalise(np.mean(members, axis=0))
+    counted = np.array(knows) | ~np.any(knows, axis=0)
+    return renormalise(np.mean(members, axis=0, where=counted[:, None, :]))
 
 
 def join_modes(

@@ -3,8 +3,9 @@
 Conventions
 -----------
 Probabilities are a table: ``fname`` and one column a class, in the run's order; one row a clip asked for, in its
-order. The mean is the rooted geometric one: over windows, then folds, then modes. A clip that has frames in some
-modes only is joined over these; one without any gets the class prior.
+order. The mean is the rooted geometric one: over windows, then folds, then modes. A fold that was trained without a
+class has no say in it. A clip that has frames in some modes only is joined over these; one without any gets the class
+prior.
 """
 
 import itertools
@@ -88,7 +89,7 @@ def predict_modes(
             if progress:
                 progress("predict", next(steps), n_networks)
         if clips:
-            by_mode[mode] = Predicted(rows, geometric_mean(by_fold))
+            by_mode[mode] = Predicted(rows, geometric_mean(by_fold, [each.knows for each in checkpoints]))
     return by_mode
 
 

@@ -91,7 +91,7 @@ class Tagger:
                 source = MemoryFrames([recordings[row][name] for row in rows])
                 clips = range(len(rows))
                 by_fold = [network_log_probabilities(each, source, clips, self._engine) for each in checkpoints]
-                by_mode.append((rows, geometric_mean(by_fold)))
+                by_mode.append((rows, geometric_mean(by_fold, [each.knows for each in checkpoints])))
         if len({row for rows, _ in by_mode for row in rows}) < len(recordings):
             message = f"each recording must have frames in one of the modes {', '.join(self._run)}"
             raise InputError(message)

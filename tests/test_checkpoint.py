@@ -48,6 +48,11 @@ def change_info(fold: Path, change: Callable[[dict], object]) -> None:
 # --- the network and what is known of it ---------------------------------------------------------------------------
 
 
+def test_a_network_knows_what_it_was_trained_on(fold: Path) -> None:
+    change_info(fold, lambda info: info.update(unseen_classes=[CLASSES[1]]))
+    assert load_checkpoint(fold).knows.tolist() == [True, False, True]
+
+
 def test_a_network_comes_back_as_it_was(fold: Path) -> None:
     first = load_checkpoint(fold)
     assert not first.model.training
@@ -55,6 +60,7 @@ def test_a_network_comes_back_as_it_was(fold: Path) -> None:
     assert first.info["classes"] == list(CLASSES)
     assert first.info["prior"] == [0.5, 0.25, 0.25]
     assert first.info["model"] == first.model.settings
+    assert first.knows.all()  # as of a version that did not say which
     again = fold.parent / "fold-1"
     again.mkdir()
     save_checkpoint(again, first.model, {k: v for k, v in first.info.items() if k not in ("format", "sha256")})
@@ -106,6 +112,8 @@ def swap_weights(fold: Path) -> None:
         (lambda fold: change_info(fold, lambda info: info["classes"].pop()), "2 classes and 3 prior shares for 3"),
         (lambda fold: change_info(fold, lambda info: info["prior"].pop()), "3 classes and 2 prior shares for 3"),
         (lambda fold: change_info(fold, lambda info: info.update(classes=["a", "a", "b"])), "3 classes"),
+        (lambda fold: change_info(fold, lambda info: info.update(unseen_classes=["a"])), "must be some of the classes"),
+        (lambda fold: change_info(fold, lambda info: info.update(unseen_classes="")), "must be some of the classes"),
     ],
 )
 def test_a_tampered_fold_is_refused_with_status_4(fold: Path, damage: Callable[[Path], object], words: str) -> None:

@@ -32,6 +32,20 @@ def test_a_group_of_many_weighs_as_one_of_few() -> None:
     assert many == pytest.approx(few)
 
 
+def test_a_class_is_joined_over_the_members_that_know_it() -> None:
+    first, second, third = np.log([[0.2, 0.3, 0.5]]), np.log([[0.6, 0.399, 0.001]]), np.log([[0.4, 0.59, 0.01]])
+    knows = [np.array([True, True, True]), np.array([True, True, False]), np.array([True, True, False])]
+    joined = np.exp(geometric_mean([first, second, third], knows))
+    expected = np.array([(0.2 * 0.6 * 0.4) ** (1 / 3), (0.3 * 0.399 * 0.59) ** (1 / 3), 0.5])
+    assert joined[0] == pytest.approx(expected / expected.sum())
+
+
+def test_a_class_that_no_member_knows_is_joined_over_all() -> None:
+    members = [np.log(probabilities(3, seed)) for seed in (1, 2)]
+    knows = [np.array([True, True, False, True])] * 2
+    assert geometric_mean(members, knows) == pytest.approx(geometric_mean(members))
+
+
 def test_tiny_probabilities_do_not_vanish() -> None:
     members = [np.array([[-800.0, -801.0, 0.0]])] * 4
     assert np.diff(geometric_mean(members)[0, :2]) == pytest.approx(-1)

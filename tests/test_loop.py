@@ -190,6 +190,20 @@ def test_clips_that_are_left_out_are_never_drawn(tmp_path: Path, monkeypatch: py
     assert load_checkpoint(job.folder).info["training_clips"] == 10
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_classes_that_training_does_not_hear_are_named(tmp_path: Path, weight: float) -> None:
+    """Flutes are held, Gongs left out, and Barks not verified."""
+    job = job_of(tmp_path, unverified_weight=weight)
+    numbers = {name: number for number, name in enumerate(job.settings["classes"])}
+    job = dataclasses.replace(
+        job,
+        held=job.labels == numbers["Flute"],
+        targets=np.where(job.labels == numbers["Gong"], -1, job.labels),
+        verified=job.labels != numbers["Bark"],
+    )
+    assert job.unseen_classes == (["Flute", "Gong"] if weight else ["Bark", "Flute", "Gong"])
+
+
 def test_the_history_has_a_line_an_epoch(learned: tuple[FoldJob, dict[str, Any]]) -> None:
     rows = history(learned[0])
     assert tuple(rows[0]) == HISTORY_COLUMNS
@@ -247,6 +261,7 @@ def test_the_model_file_holds_what_is_needed_to_use_it(learned: tuple[FoldJob, d
     assert info["precision"] == "float32"
     assert info["recipe"]["epochs"] == 14
     assert info["seed"] == 42
+    assert info["unseen_classes"] == []
 
 
 def test_a_finished_fold_keeps_its_last_state_and_does_no_more(learned: tuple[FoldJob, dict[str, Any]]) -> None:

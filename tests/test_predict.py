@@ -66,6 +66,18 @@ def test_folds_are_joined_first_and_modes_weigh_alike(run, readers) -> None:
     assert values(predict_clips(NAMES, readers, run, ENGINE)) == pytest.approx(expected, abs=1e-6)
 
 
+def test_a_fold_that_was_trained_without_a_class_has_no_say_in_it(readers, tmp_path: Path) -> None:
+    for mode in (HEAD, LONG):
+        save_fold(tmp_path, mode=mode, fold=0)
+        save_fold(tmp_path, mode=mode, fold=1, unseen_classes=["Flute"])
+    run = load_run(tmp_path / "quick")
+    one, two = (np.log(values(predict_clips(NAMES, readers, {"head": [each]}, ENGINE))) for each in run["head"])
+    expected = np.exp([(one + two)[:, 0] / 2, one[:, 1], (one + two)[:, 2] / 2]).T
+    assert abs(one - two)[:, 1].max() > 0.01
+    found = values(predict_clips(NAMES, readers, {"head": run["head"]}, ENGINE))
+    assert found == pytest.approx(expected / expected.sum(axis=1, keepdims=True), abs=1e-6)
+
+
 def test_readers_in_other_orders_change_nothing(run, readers, tmp_path: Path) -> None:
     mixed = {
         "head": store(tmp_path, ("a.wav", "b.wav", "c.wav", "d.wav"), HEAD),

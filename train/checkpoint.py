@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 
 from cache.errors import InputError, IntegrityError, NotFoundError
 from cache.outfile import write_atomically
@@ -58,12 +60,18 @@ class Checkpoint:
     """A loaded network, in evaluation state, and what is known of it.
 
     ``info`` holds: classes (in order), mode (settings), fingerprint, model (settings), fold, epoch, map3, seed,
-    prior, versions and more.
+    prior, unseen_classes (names of those that it was trained without), versions and more.
     """
 
     model: Network
     info: dict[str, Any]
     path: Path
+
+    @property
+    def knows(self) -> NDArray[np.bool_]:
+        """True for the classes that it was trained on; for all, where an earlier version did not say which."""
+        unseen = self.info.get("unseen_classes", [])
+        return np.array([name not in unseen for name in self.info["classes"]], np.bool_)
 
 
 def check_run_name(name: str) -> None:
@@ -161,6 +169,10 @@ def _check_classes(info: Mapping[str, Any]) -> None:
         raise ValueError(message)
     if not len(set(info["classes"])) == len(info["classes"]) == len(info["prior"]) == n_classes:
         message = f"{len(info['classes'])} classes and {len(info['prior'])} prior shares for {n_classes} scores"
+        raise ValueError(message)
+    unseen = info.get("unseen_classes", [])
+    if not isinstance(unseen, list) or not all(name in info["classes"] for name in unseen):
+        message = f"unseen_classes must be some of the classes; got {unseen}"
         raise ValueError(message)
 
 

@@ -85,6 +85,13 @@ class FoldJob:
         """The clips that training draws from, as indices into the reader."""
         return np.flatnonzero(~self.held & (self.targets >= 0))
 
+    @property
+    def unseen_classes(self) -> list[str]:
+        """Classes of which no clip counts in the loss: all of theirs are held, left out, or weigh nothing."""
+        counted = self.verified[self.trained] | (self.recipe.unverified_weight > 0)
+        seen = set(self.targets[self.trained][counted].tolist())
+        return [name for number, name in enumerate(self.settings["classes"]) if number not in seen]
+
     def seed_of(self, epoch: int) -> int:
         """Return the seed of an epoch's random numbers; epoch 0 is what comes before the first."""
         text = f"{self.settings['seed']}/{self.reader.mode}/{self.settings['fold']}/{epoch}"

@@ -279,6 +279,7 @@ def _finish(job: FoldJob, state: State, clips: Clips, held: Clips, engine: Engin
         "training_clips": len(job.trained),
         "training_windows": len(clips),
         "prior": job.prior,
+        "unseen_classes": job.unseen_classes,
         "mean_db": float(state.kept.normalise.mean),
         "std_db": float(state.kept.normalise.std),
         "precision": engine.precision,
