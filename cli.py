@@ -1480,9 +1480,10 @@ def corpus_issues(
     clips = clips[(clips["split"] == "train") & clips["label"].notna()]
     predicted = read_out_of_fold(find_run(runs, run_name), modes)
     relabelled, named = _relabelled(clips, settings["relabel"])
-    judged = judge_labels(relabelled, predicted.probabilities)
+    judged = judge_labels(relabelled, predicted.probabilities, unseen=predicted.unseen)
     issues = list_issues(judged, include_verified=settings["include_verified"])
     _say_unpredicted(clips, predicted)
+    _say_unheard(judged, relabelled, predicted)
     write_csv(issues.assign(manually_verified=issues["manually_verified"].astype("Int64")), settings["out"])
     result = _issues_result(judged, issues, clips, predicted, settings)
     if settings["propose"]:
@@ -1520,6 +1521,14 @@ def _say_unpredicted(clips: "pd.DataFrame", predicted: "OutOfFold") -> None:
         say(f"not trained: {', '.join(gaps)}")
     if missing:
         say(f"without a prediction, and not judged: {missing:,} of {counted(len(clips), 'training clip')}")
+
+
+def _say_unheard(judged: "pd.DataFrame", clips: "pd.DataFrame", predicted: "OutOfFold") -> None:
+    from corpus.rows import counted
+
+    told = clips["fname"].isin(predicted.probabilities["fname"]) & clips["label"].notna()
+    if unheard := int(told.sum()) - len(judged):
+        say(f"not judged, as no clip of their class was trained on without them: {counted(unheard, 'training clip')}")
 
 
 def _issues_result(
@@ -1795,7 +1804,8 @@ def _first_round(
         share = request.recipe.first_round / (1 + request.recipe.first_round)
         limit = settings["limit_minutes"] and settings["limit_minutes"] * share
         _train(clips, readers, first, bars, {**settings, "limit_minutes": limit}, started=started)
-        judged = judge_labels(clips, read_out_of_fold(first.folder, list(readers)).probabilities)
+        predicted = read_out_of_fold(first.folder, list(readers))
+        judged = judge_labels(clips, predicted.probabilities, unseen=predicted.unseen)
         write_csv(leave_out_doubted(judged), file)
     return dataclasses.replace(request, relabels=_read_relabels([file], clips))
 
@@ -2740,7 +2750,8 @@ def _make_report(
 
     joined = list(views.values())[-1]
     training = clips[clips["split"] == "train"]
-    issues = list_issues(judge_labels(training, joined.probabilities), include_verified=True)
+    judged = judge_labels(training, joined.probabilities, unseen=joined.unseen)
+    issues = list_issues(judged, include_verified=True)
     return make_report(
         clips,
         run,

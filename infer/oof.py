@@ -6,8 +6,9 @@ Probabilities are a table, ``fname`` and one column a class in the run's order, 
 in the ``oof.csv`` of one fold of each mode; modes are joined by the rooted geometric mean, over those that have it.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,15 @@ class OutOfFold:
         ``fname`` and one column a class; rows sum to 1.
     folds, missing : dict of str to list of int
         Mode → folds that were read, and those that are not trained.
+    unseen : dict of str to set of str
+        Clip → classes that a network which told it was trained without; clips that have such. What it says of these
+        classes, next to nothing, is no judgement.
     """
 
     probabilities: pd.DataFrame
     folds: dict[str, list[int]]
     missing: dict[str, list[int]]
+    unseen: dict[str, set[str]] = field(default_factory=dict)
 
 
 def read_out_of_fold(run: Path, modes: Sequence[str] | None = None) -> OutOfFold:
@@ -61,14 +66,20 @@ def read_out_of_fold(run: Path, modes: Sequence[str] | None = None) -> OutOfFold
     read: dict[str, list[int]] = {}
     missing: dict[str, list[int]] = {}
     classes: list[str] = []
+    unseen: defaultdict[str, set[str]] = defaultdict(set)
     for mode, folders in run_folds(run, modes).items():
         infos = [_info(folder) for folder in folders]
         classes = classes or infos[0]["classes"]
-        by_mode[mode] = _joined_folds(folders, infos, classes)
+        tables = _read_folds(folders, infos, classes)
+        for info, table in zip(infos, tables, strict=True):
+            if lacking := info.get("unseen_classes"):
+                for name in table.index:
+                    unseen[name].update(lacking)
+        by_mode[mode] = _joined_folds(tables, mode_folder=folders[0].parent)
         read[mode] = sorted(info["fold"] for info in infos)
         n_folds = max([info.get("folds", 0) for info in infos] + [read[mode][-1] + 1])
         missing[mode] = [fold for fold in range(n_folds) if fold not in read[mode]]
-    return OutOfFold(_joined_modes(list(by_mode.values()), classes), read, missing)
+    return OutOfFold(_joined_modes(list(by_mode.values()), classes), read, missing, dict(unseen))
 
 
 def read_held_labels(run: Path, modes: Sequence[str] | None = None) -> pd.DataFrame | None:
@@ -132,16 +143,20 @@ def _info(folder: Path) -> dict[str, Any]:
     return info
 
 
-def _joined_folds(folders: Sequence[Path], infos: Sequence[dict[str, Any]], classes: list[str]) -> pd.DataFrame:
-    """Return log-probabilities, one row a clip, indexed by its name."""
+def _read_folds(folders: Sequence[Path], infos: Sequence[dict[str, Any]], classes: list[str]) -> list[pd.DataFrame]:
+    """Return each fold's log-probabilities, one row a clip, indexed by its name."""
     for folder, info in zip(folders, infos, strict=True):
         if info["classes"] != classes:
             message = f"{folder} differs in classes from another fold of its run: train one of them anew with --force"
             raise IntegrityError(message)
-    table = pd.concat([_read(folder / OOF, classes) for folder in folders])
+    return [_read(folder / OOF, classes) for folder in folders]
+
+
+def _joined_folds(tables: Sequence[pd.DataFrame], *, mode_folder: Path) -> pd.DataFrame:
+    table = pd.concat(tables)
     if table.index.has_duplicates:
         name = table.index[table.index.duplicated()][0]
-        message = f"{name!r} stands in the {OOF} of two folds of {folders[0].parent}: train them anew with --force"
+        message = f"{name!r} stands in the {OOF} of two folds of {mode_folder}: train them anew with --force"
         raise IntegrityError(message)
     return table
 

@@ -119,11 +119,17 @@ def exact_engine(device: str) -> Engine:
 
 
 def calibrate_run(run: Path, modes: Sequence[str]) -> Calibration:
-    """Fit the temperature of a run's modes, joined, to their out-of-fold predictions; 1 where labels are not known."""
+    """Fit the temperature of a run's modes, joined, to their out-of-fold predictions; 1 where labels are not known.
+
+    Clips of classes that their networks were trained without do not count: folds joined know these classes.
+    """
     labels = read_held_labels(run, modes)
     if labels is None:
         return Calibration()
-    predicted = read_out_of_fold(run, modes).probabilities.set_index("fname")
-    known = labels[labels["fname"].isin(predicted.index)]
+    held = read_out_of_fold(run, modes)
+    predicted = held.probabilities.set_index("fname")
+    labels = labels[labels["fname"].isin(predicted.index)]
+    heard = [label not in held.unseen.get(name, ()) for name, label in labels[["fname", "label"]].to_numpy()]
+    known = labels[np.array(heard, np.bool_)]
     log_p = np.log(predicted.loc[known["fname"]].to_numpy())
     return calibrate(log_p, pd.Index(predicted.columns).get_indexer(pd.Index(known["label"])).astype(np.int64))

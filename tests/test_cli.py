@@ -544,6 +544,18 @@ class TestLabelErrors:
         for row in report["top"]:
             assert list(row) == list(pd.read_csv("issues.csv").columns)
 
+    def test_clips_of_a_class_that_was_not_trained_on_are_counted(self, said, shared_corpus):
+        names = {path: pd.read_csv(path)["fname"] for path in Path("runs").glob("best/*/*/oof.csv")}
+        for path, held in names.items():
+            if "hum-00.wav" in set(held):
+                info = json.loads((path.parent / "model.json").read_text())
+                (path.parent / "model.json").write_text(json.dumps({**info, "unseen_classes": ["hum"]}))
+                hums = held.str.startswith("hum").sum()
+        result = run("corpus", "issues", shared_corpus)
+        words = f"not judged, as no clip of their class was trained on without them: {hums} training clips"
+        assert words in result.stderr
+        assert "hum-00.wav" not in result.stdout
+
     def test_clips_without_prediction_are_counted(self, said, shared_corpus):
         for mode in ("lh", "x"):
             shutil.rmtree(Path("runs") / "best" / mode / "fold-1")

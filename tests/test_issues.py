@@ -92,6 +92,18 @@ def test_clips_without_prediction_or_label_are_passed_over() -> None:
     assert judged["p_label"].tolist() == [0.9, 0.3, 0.9, 0.25, 0.15]
 
 
+def test_labels_of_classes_that_the_networks_did_not_hear_are_not_judged() -> None:
+    """Neither do they move the thresholds of the others."""
+    unseen = {"3.wav": {LABELS[3]}, "4.wav": {"Gong"}, "5.wav": {LABELS[5], "Gong"}}
+    judged = judge_labels(clips_of(LABELS), table_of(P), unseen=unseen)
+    kept = [row for row in range(6) if LABELS[row] not in unseen.get(f"{row}.wav", ())]
+    assert 3 not in kept
+    expected = judge_labels(clips_of(LABELS).iloc[kept], table_of(P))
+    pd.testing.assert_frame_equal(judged, expected)
+    all_unseen = {f"{row}.wav": set(LABELS) for row in range(6)}
+    assert judge_labels(clips_of(LABELS), table_of(P), unseen=all_unseen).empty
+
+
 def test_predictions_of_another_corpus_or_of_other_classes_are_refused() -> None:
     with pytest.raises(InputError, match="for no labelled clip of this corpus; is it the right CORPUS"):
         judge_labels(clips_of(LABELS).assign(fname=[f"other-{row}" for row in range(6)]), table_of(P))

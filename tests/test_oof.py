@@ -55,6 +55,16 @@ def test_modes_are_joined_by_the_geometric_mean_over_those_that_have_the_clip(tm
     assert alone.folds == {"long": [0]}
 
 
+def test_classes_that_a_network_was_trained_without_are_told_of_its_clips(tmp_path: Path) -> None:
+    for mode, unseen in ((HEAD, "Bark"), (LONG, "Gong")):
+        probabilities(["a", "b"]).to_csv(
+            save_fold(tmp_path, mode=mode, fold=0, unseen_classes=[unseen]) / "oof.csv", index=False
+        )
+        probabilities(["c"]).to_csv(save_fold(tmp_path, mode=mode, fold=1) / "oof.csv", index=False)
+    assert read_out_of_fold(tmp_path / "quick").unseen == {"a": {"Bark", "Gong"}, "b": {"Bark", "Gong"}}
+    assert read_out_of_fold(tmp_path / "quick", ["long"]).unseen == {"a": {"Gong"}, "b": {"Gong"}}
+
+
 def test_a_probability_of_zero_is_no_trouble(tmp_path: Path) -> None:
     folder = save_oof(tmp_path, 0, ["a"])
     (folder / "oof.csv").write_text("fname,Bark,Flute,Gong\na,0,0,1\n")

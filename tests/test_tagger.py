@@ -93,3 +93,16 @@ def test_a_temperature_is_fitted_to_the_modes_that_are_joined(tmp_path: Path) ->
     assert alone.clips == 50
     assert alone.temperature < 0.1  # always right: as sure as may be
     assert calibrate_run(tmp_path / "quick", ["head", "long"]).temperature > alone.temperature
+
+
+def test_clips_of_a_class_that_was_not_heard_have_no_say_in_the_temperature(tmp_path: Path) -> None:
+    folder = save_fold(tmp_path, unseen_classes=["Gong"])
+    p = np.random.default_rng(0).dirichlet(np.ones(3), 60)
+    lines = [f"{n},{','.join(map(str, row))}" for n, row in enumerate(p)]
+    (folder / "oof.csv").write_text("\n".join([f"fname,{','.join(CLASSES)}", *lines]))
+    labels = [CLASSES[row.argmax()] if n < 40 else "Gong" for n, row in enumerate(p)]
+    held = [f"{n},{label},1" for n, label in enumerate(labels)]
+    (folder / "held.csv").write_text("\n".join(["fname,label,scored", *held]))
+    found = calibrate_run(tmp_path / "quick", ["head"])
+    assert found.clips == 60 - labels.count("Gong")
+    assert found.temperature < 0.1

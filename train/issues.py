@@ -13,7 +13,7 @@ class's own makes good for classes that networks are sure or unsure of as a whol
 the paper's other family, has no threshold that can be told to a user, and gives no class for a clip it lists.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
@@ -67,7 +67,9 @@ def other_margins(labels: NDArray[np.int64], probabilities: NDArray[np.float64])
     return np.asarray(others.max(axis=1, initial=-np.inf) - probabilities[rows, labels])
 
 
-def judge_labels(clips: pd.DataFrame, probabilities: pd.DataFrame) -> pd.DataFrame:
+def judge_labels(
+    clips: pd.DataFrame, probabilities: pd.DataFrame, *, unseen: Mapping[str, Collection[str]] | None = None
+) -> pd.DataFrame:
     """Judge the label of every clip that has a prediction.
 
     Parameters
@@ -76,6 +78,8 @@ def judge_labels(clips: pd.DataFrame, probabilities: pd.DataFrame) -> pd.DataFra
         Training clips of the clip table; those whose label is missing are passed over.
     probabilities : DataFrame
         ``fname`` and one column a class: out-of-fold, rows that sum to 1.
+    unseen : mapping of {str: collection of str}, optional
+        Clip → classes that its networks were trained without: clips labelled so are passed over, too.
 
     Returns
     -------
@@ -92,12 +96,13 @@ def judge_labels(clips: pd.DataFrame, probabilities: pd.DataFrame) -> pd.DataFra
     classes = pd.Index([name for name in probabilities.columns if name != "fname"])
     rows = pd.Index(probabilities["fname"]).get_indexer(pd.Index(clips["fname"]))
     known = (rows >= 0) & clips["label"].notna().to_numpy(bool)
-    judged = clips[known]
-    if judged.empty:
+    if not known.any():
         message = (
             "the run has predictions for no labelled clip of this corpus; is it the right CORPUS, or another --run?"
         )
         raise InputError(message)
+    known &= ~_is_unseen(clips, unseen or {})
+    judged = clips[known]
     labels = classes.get_indexer(pd.Index(judged["label"])).astype(np.int64)
     if (labels < 0).any():
         label = judged["label"].iloc[int(labels.argmin())]
@@ -105,6 +110,11 @@ def judge_labels(clips: pd.DataFrame, probabilities: pd.DataFrame) -> pd.DataFra
         raise InputError(message)
     values = probabilities[list(classes)].to_numpy(np.float64)
     return _judged(judged, classes, labels, values[rows[known]])
+
+
+def _is_unseen(clips: pd.DataFrame, unseen: Mapping[str, Collection[str]]) -> NDArray[np.bool_]:
+    labelled = zip(clips["fname"], clips["label"], strict=True)
+    return np.array([label in unseen.get(name, ()) for name, label in labelled], np.bool_)
 
 
 def _judged(clips: pd.DataFrame, classes: pd.Index, labels: NDArray[np.int64], p: NDArray[np.float64]) -> pd.DataFrame:
