@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, default_convert
 
 from cache import StoreReader
 from cache.errors import InputError
-from train.dataset import WindowDataset, balanced_draw, window_starts
+from train.dataset import WindowDataset, balanced_draw, equal_shares, window_starts
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +168,33 @@ def test_classes_are_drawn_in_equal_shares(labels: list[int], n_draws: int, seed
     counts = np.bincount(array[drawn], minlength=7)[np.unique(array)]
     assert counts.max() - counts.min() <= 1
     assert np.array_equal(drawn, balanced_draw(array, n_draws, np.random.default_rng(seed)))
+
+
+def test_groups_of_a_class_are_drawn_in_equal_shares() -> None:
+    labels = np.array([1, 0, 0, 0, 0, 1, 1, 1])
+    groups = np.array([7, 7, 7, 7, 3, 3, 3, 9])  # a group may have clips of several classes
+    drawn = balanced_draw(labels, 24_000, np.random.default_rng(5), groups=groups)
+    expected = [4000, 2000, 2000, 2000, 6000, 2000, 2000, 4000]
+    assert np.bincount(drawn, minlength=8) == pytest.approx(np.array(expected), abs=300)  # five standard deviations
+    assert equal_shares(labels, groups) == pytest.approx(np.array(expected) / 12_000)
+    assert equal_shares(labels) == pytest.approx(np.full(8, 1 / 4))
+
+
+@given(
+    labels=st.lists(st.integers(0, 6), min_size=1, max_size=60),
+    n_draws=st.integers(1, 200),
+    n_groups=st.integers(1, 5),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_classes_are_drawn_in_equal_shares_whatever_their_groups(
+    labels: list[int], n_draws: int, n_groups: int, seed: int
+) -> None:
+    array, rng = np.array(labels, np.int64), np.random.default_rng(seed)
+    groups = rng.integers(0, n_groups, len(array))
+    counts = np.bincount(array[balanced_draw(array, n_draws, rng, groups=groups)], minlength=7)[np.unique(array)]
+    assert counts.max() - counts.min() <= 1
+    shares = equal_shares(array, groups)
+    assert np.bincount(array, weights=shares)[np.unique(array)] == pytest.approx(1)
 
 
 def test_windows_of_a_class_are_drawn_alike_and_in_random_order() -> None:

@@ -565,6 +565,23 @@ def test_seed_mode_fold_and_epoch_have_numbers_of_their_own(tmp_path: Path) -> N
     assert all(0 <= seed < 2**56 for seed in seeds)
 
 
+def test_groups_of_a_class_are_drawn_in_equal_shares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One recorder has all clips of each class but one."""
+    job = job_of(tmp_path, **{**QUICK_BEST, "epochs": 30, "pretrained": False, "mixup_alpha": 0.0})
+    first = [np.flatnonzero((job.labels == label) & ~job.held)[0] for label in range(3)]
+    job = dataclasses.replace(job, groups=np.isin(np.arange(len(job.labels)), first).astype(np.int64))
+    counts = np.zeros(len(job.labels))
+    step = epoch._step
+
+    def spy(job: FoldJob, state: Any, batch: batches.Batch, *rest: Any) -> None:
+        np.add.at(counts, job.trained[batch.clips.numpy().ravel()], 1)
+        step(job, state, batch, *rest)
+
+    monkeypatch.setattr(epoch, "_step", spy)
+    train_fold(job)
+    assert counts[first].sum() / counts.sum() == pytest.approx(0.5, abs=0.1)
+
+
 def test_without_balance_every_window_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[int] = []
     gather = WindowDataset.__getitems__

@@ -80,10 +80,40 @@ def test_every_clip_counts_where_none_is_verified(readers, clips, request_of) ->
     assert job.prior == pytest.approx([1 / 3] * 3)
 
 
+def test_groups_are_told_to_the_jobs_whose_recipe_balances_them(readers, clips, request_of) -> None:
+    alone = plan_run(clips, only(readers), request_of(recipe={"balanced_groups": True})).jobs[0]
+    assert alone.groups is None
+    assert alone.balanced_groups is None
+    groups = [row if row % 3 == 0 else row % 3 for row in range(len(clips))]  # Barks are of a recorder each
+    clips["group"] = pd.array([f"recorder {group}" for group in groups], dtype="string")
+    job = plan_run(clips, only(readers), request_of(recipe={"balanced_groups": True})).jobs[0]
+    assert job.groups.tolist() == pd.factorize(np.array(groups))[0].tolist()
+    assert job.balanced_groups.tolist() == job.groups[job.trained].tolist()
+    assert plan_run(clips, only(readers), request_of()).jobs[0].balanced_groups is None
+    assert job.prior == pytest.approx(np.array([9, 6, 6]) / 21)
+    assert alone.prior == pytest.approx([1 / 3] * 3)
+
+
+def test_other_groups_make_another_corpus(readers, clips, request_of) -> None:
+    clips["fold"] = pd.array([row % 3 for row in range(len(clips))], dtype="Int64")
+    digests = set()
+    for n_groups in (0, 6, 9):
+        if n_groups:
+            clips["group"] = pd.array([f"recorder {row % n_groups}" for row in range(len(clips))], dtype="string")
+        digests.add(plan_run(clips, only(readers), request_of()).jobs[0].settings["corpus"])
+    assert len(digests) == 3
+
+
 def test_the_prior_is_that_of_the_verified_clips() -> None:
     labels, verified = np.array([0, 0, 1, 1, 1, 2]), np.array([True, True, True, True, False, False])
-    assert class_prior(labels, verified, 4) == [0.5, 0.5, 0.0, 0.0]
-    assert class_prior(labels, ~verified & False, 3) == pytest.approx([2 / 6, 3 / 6, 1 / 6])
+    assert class_prior(labels, verified, 4) == pytest.approx(np.array([7, 7, 5, 5]) / 24)
+    assert class_prior(labels, ~verified & False, 3) == pytest.approx(np.array([7, 8, 6]) / 21)
+
+
+def test_the_prior_counts_recorders_where_they_are_known() -> None:
+    labels, groups = np.array([0, 0, 0, 1, 1, 1, 2]), np.array([4, 4, 4, 4, 5, 6, 4])
+    verified = np.array([True, True, True, True, True, False, False])
+    assert class_prior(labels, verified, 3, groups) == pytest.approx(np.array([6, 7, 5]) / 18)
 
 
 def test_folds_that_are_asked_for(readers, clips, request_of) -> None:

@@ -19,6 +19,7 @@ def test_the_notebooks_values() -> None:
         "epochs": 200,
         "batch_size": 32,
         "balanced": True,
+        "balanced_groups": False,
         "learning_rate": 1e-4,
         "schedule": "constant",
         "weight_decay": 0.0,

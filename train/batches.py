@@ -2,9 +2,9 @@
 
 Conventions
 -----------
-Classes are drawn in equal shares, or every window once. A batch holds the windows to learn from, and behind them,
-where they are to be mixed, as many partners. All draws come from one generator, so that an epoch is a function of its
-seed.
+Classes are drawn in equal shares, and so are the groups of a class where there are any; or every window once. A batch
+holds the windows to learn from, and behind them, where they are to be mixed, as many partners. All draws come from one
+generator, so that an epoch is a function of its seed.
 """
 
 from collections.abc import Iterator
@@ -46,7 +46,14 @@ def count_steps(dataset: Clips, recipe: Recipe) -> int:
 
 
 def draw_batches(
-    dataset: Clips, labels: NDArray[np.int64], recipe: Recipe, *, window_frames: int, mixed: bool, seed: int
+    dataset: Clips,
+    labels: NDArray[np.int64],
+    recipe: Recipe,
+    *,
+    window_frames: int,
+    mixed: bool,
+    seed: int,
+    groups: NDArray[np.int64] | None = None,
 ) -> Iterator[Batch]:
     """Draw and gather an epoch.
 
@@ -61,9 +68,11 @@ def draw_batches(
     mixed : bool
         Draw a partner for each window.
     seed : int
+    groups : ndarray [shape=(dataset.n_clips,), int64], optional
+        Group of each clip, where classes draw their groups in equal shares.
     """
     rng = np.random.default_rng(seed)
-    drawn = np.stack([_draw(dataset, labels, rng, balanced=recipe.balanced) for _ in range(2 if mixed else 1)])
+    drawn = np.stack([_draw(dataset, labels, groups, rng, recipe) for _ in range(2 if mixed else 1)])
     shortest, longest = (max(1, round(share * window_frames)) for share in (recipe.shortest_crop, recipe.longest_crop))
     for part in np.array_split(drawn, count_steps(dataset, recipe), axis=1):
         if isinstance(dataset, WindowDataset):
@@ -74,7 +83,14 @@ def draw_batches(
         yield Batch(windows, clips.reshape(part.shape))
 
 
-def _draw(dataset: Clips, labels: NDArray[np.int64], rng: np.random.Generator, *, balanced: bool) -> NDArray[np.int64]:
-    if balanced:
-        return balanced_draw(labels[dataset.clip], len(dataset), rng)
+def _draw(
+    dataset: Clips,
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64] | None,
+    rng: np.random.Generator,
+    recipe: Recipe,
+) -> NDArray[np.int64]:
+    if recipe.balanced:
+        of_windows = None if groups is None else groups[dataset.clip]
+        return balanced_draw(labels[dataset.clip], len(dataset), rng, groups=of_windows)
     return rng.permutation(len(dataset))

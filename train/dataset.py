@@ -204,25 +204,54 @@ def open_clips(reader: FrameSource, clips: Sequence[int], *, whole: bool, window
     return WindowDataset(reader, clips, window_frames=window_frames, overlap=overlap)
 
 
-def balanced_draw(labels: NDArray[np.int64], n_draws: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw windows so that every class gets an equal share.
+def equal_shares(labels: NDArray[np.int64], groups: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+    """Return the share of each window in its class: windows alike, or groups alike and windows alike in each.
+
+    Parameters
+    ----------
+    labels : ndarray [shape=(n,), int64]
+        Class of each window.
+    groups : ndarray [shape=(n,), int64], optional
+        Group of each window, such as its recorder.
+
+    Returns
+    -------
+    ndarray [shape=(n,), float64]
+        The shares of a class sum to 1.
+    """
+    _, of_class, n_windows = np.unique(labels, return_inverse=True, return_counts=True)
+    if groups is None:
+        return np.asarray(1.0 / n_windows[of_class])
+    pairs, of_pair, n_in_pair = np.unique(np.stack([labels, groups]), axis=1, return_inverse=True, return_counts=True)
+    n_groups = np.unique(pairs[0], return_counts=True)[1]
+    return np.asarray(1.0 / n_groups[of_class] / n_in_pair[of_pair.ravel()])
+
+
+def balanced_draw(
+    labels: NDArray[np.int64], n_draws: int, rng: np.random.Generator, *, groups: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """Draw windows so that every class gets an equal share and, within a class, every group.
 
     Parameters
     ----------
     labels : ndarray [shape=(n,), int64]
         Class of each window.
     n_draws : int
+    rng : Generator
+    groups : ndarray [shape=(n,), int64], optional
+        Group of each window; without it the windows of a class are drawn alike.
 
     Returns
     -------
     ndarray [shape=(n_draws,), int64]
         Window indices in random order; the classes' counts differ by one at most.
     """
-    classes, counts = np.unique(labels, return_counts=True)
+    counts = np.unique(labels, return_counts=True)[1]
+    n_classes = len(counts)
     by_class = np.argsort(labels, kind="stable")
-    first = np.cumsum(counts) - counts
-    rounds = -(-n_draws // len(classes))
-    drawn = rng.permuted(np.tile(np.arange(len(classes)), (rounds, 1)), axis=1).ravel()[:n_draws]
-    member = (rng.random(n_draws) * counts[drawn]).astype(np.int64)
-    chosen = by_class[first[drawn] + member]
-    return rng.permutation(chosen)
+    ends = np.cumsum(equal_shares(labels, groups)[by_class])  # class k lies from k to k + 1 ...
+    ends[np.cumsum(counts) - 1] = np.arange(1, n_classes + 1)  # ... whatever the sum was rounded to
+    rounds = -(-n_draws // n_classes)
+    drawn = rng.permuted(np.tile(np.arange(n_classes), (rounds, 1)), axis=1).ravel()[:n_draws]
+    chosen = np.searchsorted(ends, drawn + rng.random(n_draws), side="right")
+    return rng.permutation(by_class[chosen])

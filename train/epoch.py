@@ -97,7 +97,15 @@ def train_epoch(job: FoldJob, state: State, clips: Clips, engine: Engine) -> dic
     torch.manual_seed(seed + 1)  # dropout; with one seed its masks would follow the generator's draws
     mixed = recipe.mixup_alpha > 0 and state.epoch < recipe.epochs * (1 - recipe.unmixed_share)
     frames, n_steps = job.settings["window_frames"], count_steps(clips, recipe)
-    batches = draw_batches(clips, job.targets[job.trained], recipe, window_frames=frames, mixed=mixed, seed=seed)
+    batches = draw_batches(
+        clips,
+        job.targets[job.trained],
+        recipe,
+        window_frames=frames,
+        mixed=mixed,
+        seed=seed,
+        groups=job.balanced_groups,
+    )
     losses = LossByOrigin(len(job.settings["classes"]), engine.device)
     state.model.train()
     for step, batch in enumerate(_timed(batches, state), state.epoch * n_steps):

@@ -43,6 +43,8 @@ class FoldJob:
     device : str
     resident : bool, optional
         Copy the frames to the device first; None: on a GPU, where they take up to half of its free memory.
+    groups : ndarray [shape=(n,), int64], optional
+        Group of each clip, such as its recorder, where the corpus has any.
     seconds_limit : float
         Stop after the epoch in which this much time is used; one epoch is trained at least.
     fresh : bool
@@ -64,6 +66,7 @@ class FoldJob:
     threads: int
     device: str = "auto"
     resident: bool | None = None
+    groups: NDArray[np.int64] | None = None
     seconds_limit: float = math.inf
     fresh: bool = False
     stale_history: float | None = None
@@ -84,6 +87,11 @@ class FoldJob:
     def trained(self) -> NDArray[np.int64]:
         """The clips that training draws from, as indices into the reader."""
         return np.flatnonzero(~self.held & (self.targets >= 0))
+
+    @property
+    def balanced_groups(self) -> NDArray[np.int64] | None:
+        """Groups of the clips of ``trained``, where the recipe draws those of a class in equal shares."""
+        return self.groups[self.trained] if self.groups is not None and self.recipe.balanced_groups else None
 
     @property
     def unseen_classes(self) -> list[str]:

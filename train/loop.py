@@ -30,7 +30,7 @@ from cache.errors import IntegrityError
 from cache.outfile import write_atomically
 from train.checkpoint import load_last, save_checkpoint, save_last
 from train.convnet import ConvNet
-from train.dataset import Clips, open_clips
+from train.dataset import Clips, equal_shares, open_clips
 from train.device import Engine, pick_engine
 from train.epoch import WHAT_NEXT, DivergedError, State, train_epoch
 from train.held import HELD, OOF, write_held
@@ -127,15 +127,18 @@ def _begin_pretrained(job: FoldJob, model: Network, clips: Clips, engine: Engine
     load_pretrained(model, path)
     rng = np.random.default_rng(job.seed_of(0))
     adapt_statistics(model, clips, engine, rng=rng)
+    targets = job.targets[job.trained]
     weights = np.where(job.verified[job.trained], 1.0, job.recipe.unverified_weight)
-    fit_last_layer(model, clips, engine, targets=job.targets[job.trained], weights=weights, rng=rng)
+    weights *= equal_shares(targets, job.balanced_groups) / equal_shares(targets)
+    fit_last_layer(model, clips, engine, targets=targets, weights=weights, rng=rng)
 
 
 def _fit(job: FoldJob, model: Network, clips: Clips) -> None:
     """Set what a network takes from its training clips before the first step."""
     kind = model.normalise.kind
     if kind in ("featurewise", "peakwise"):
-        weights = _draw_weights(job.targets[job.trained][clips.clip])
+        groups = None if job.balanced_groups is None else job.balanced_groups[clips.clip]
+        weights = equal_shares(job.targets[job.trained][clips.clip], groups)
         model.normalise.fit(*clips.mean_and_std(weights, below_peak=kind == "peakwise"))
     if job.recipe.restore_prior and isinstance(model, ConvNet):
         model.set_prior(torch.tensor(job.prior))
@@ -163,12 +166,6 @@ def clear_fold(folder: Path) -> None:
         path.unlink()
     shutil.rmtree(folder / "last", ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-
-
-def _draw_weights(labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """How often training draws each window: classes in equal shares."""
-    _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    return np.asarray(1.0 / counts[inverse])
 
 
 def _train_epochs(

@@ -2,11 +2,12 @@
 
 Conventions
 -----------
-The digest is of the clips with frames in the order of the clip table: names, recordings, labels, verification, folds.
+The digest is of the clips with frames in the order of the clip table: names, recordings, labels, verification, folds,
+and groups where there are any.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from cache import Key
 from cache.errors import InputError
+from corpus.groups import groups_of
 from train.folds import assign_folds
 
 
@@ -29,9 +31,11 @@ def corpus_digest(keys: Sequence[Key], table: pd.DataFrame, folds: NDArray[np.in
         Their rows of the clip table.
     folds : ndarray [shape=(len(keys),), int64]
     """
-    verified = table["manually_verified"].astype(str)
-    lines = zip(keys, table["label"], verified, folds, strict=True)
-    text = "\n".join(f"{key.name}\t{key.digest}\t{label}\t{flag}\t{fold}" for key, label, flag, fold in lines)
+    names, digests = [key.name for key in keys], [key.digest for key in keys]
+    columns: list[Iterable[Any]] = [names, digests, table["label"], table["manually_verified"].astype(str), folds]
+    if (groups := groups_of(table)) is not None:
+        columns.append(groups)
+    text = "\n".join("\t".join(map(str, row)) for row in zip(*columns, strict=True))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 

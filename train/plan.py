@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from cache import Key, StoreReader
 from cache.errors import CorpusError, InputError
+from corpus.groups import groups_of
 from corpus.relabel import apply_relabels, count_relabels, relabel_words
 from featurize.modes import FeatureMode, completed, difference
 from train.checkpoint import load_last, read_info
@@ -27,6 +28,7 @@ from train.loop import summarise
 from train.origin import corpus_digest
 from train.recipe import Recipe
 
+_MORE_SOURCES = 5
 _RESERVED = ("fname", "label")  # columns of oof.csv and of a submission
 
 
@@ -201,6 +203,8 @@ def _job(
     table = clips.iloc[rows]
     labels, _ = training_targets(clips, reader.names, classes)
     verified = table["manually_verified"].fillna(value=False).to_numpy(bool)
+    names = groups_of(table)
+    groups = None if names is None else pd.factorize(names)[0].astype(np.int64)
     targets, trusted = training_targets(clips, reader.names, classes, request.relabels)
     held = folds[rows] == fold
     if not held.any() or held.all():
@@ -224,7 +228,8 @@ def _job(
         scored=verified if (verified & held).any() else np.ones(len(reader), bool),
         recipe=request.recipe,
         settings=settings,
-        prior=class_prior(labels, verified, len(classes)),
+        prior=class_prior(labels, verified, len(classes), groups),
+        groups=groups,
         threads=request.threads,
         device=request.device,
         resident=request.resident,
@@ -297,14 +302,28 @@ def training_targets(
 
 
 def class_prior(
-    labels: np.ndarray[Any, np.dtype[np.int64]], verified: np.ndarray[Any, np.dtype[np.bool_]], n_classes: int
+    labels: NDArray[np.int64],
+    verified: NDArray[np.bool_],
+    n_classes: int,
+    groups: NDArray[np.int64] | None = None,
 ) -> list[float]:
-    """Return each class's share of the verified clips, or of all where none is verified.
+    """Return how common each class is to be taken for: its share of the verified clips, or of all where none is.
 
-    In FSDKaggle2018 the test clips' shares follow those of the verified training clips (r = 0.997).
+    In FSDKaggle2018 the test clips' shares follow those of the verified training clips (r = 0.997). Where clips have
+    groups, such as recorders, these are counted: how many clips one recorder gave says nothing of what others will
+    give. Five more are counted of each class, as few say little of shares.
+
+    Parameters
+    ----------
+    labels : ndarray [shape=(n,), int64]
+    verified : ndarray [shape=(n,), bool]
+    n_classes : int
+    groups : ndarray [shape=(n,), int64], optional
     """
-    counted = labels[verified] if verified.any() else labels
-    counts = np.bincount(counted, minlength=n_classes)
+    counted = verified if verified.any() else np.ones_like(verified)
+    sources = np.arange(len(labels)) if groups is None else groups
+    heard = np.unique(np.stack([labels, sources])[:, counted], axis=1)[0]
+    counts = np.bincount(heard, minlength=n_classes) + _MORE_SOURCES
     return [float(share) for share in counts / counts.sum()]
 
 

@@ -44,6 +44,8 @@ class Recipe:
         Windows a step; each is mixed from two that are drawn.
     balanced : bool
         Draw classes in equal shares; else every window once an epoch.
+    balanced_groups : bool
+        Draw the groups of a class, such as its recorders, in equal shares, where the corpus has groups.
     learning_rate : float > 0
         The largest.
     schedule : "constant" or "one-cycle"
@@ -101,6 +103,7 @@ class Recipe:
     epochs: int = 200
     batch_size: int = 32
     balanced: bool = True
+    balanced_groups: bool = False
     learning_rate: float = 1e-4
     schedule: Schedule = "constant"
     weight_decay: float = 0.0
@@ -227,6 +230,7 @@ RECIPES = {
         pretrained=True,
         normalisation="peakwise",
         epochs=60,
+        balanced_groups=True,
         learning_rate=3e-3,
         schedule="one-cycle",
         weight_decay=0.02,
