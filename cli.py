@@ -1940,6 +1940,7 @@ def _train(
         for job, limit in zip(plan.jobs, limits, strict=True)
     ]
     results = list(plan.kept)
+    _say_pretrained(jobs)
     with _watch(jobs, bars):
         for result in run_tasks(
             train_fold, jobs, jobs=workers, backend=settings["backend"], scheduler=settings["scheduler"]
@@ -1950,6 +1951,16 @@ def _train(
                 f"{counted(result['epochs'], 'epoch')}, {human_seconds(result['seconds'])}"
             )
     return sorted(results, key=lambda row: (row["mode"], row["fold"]))
+
+
+def _say_pretrained(jobs: "Sequence[FoldJob]") -> None:
+    """Say which views begin with weights that come with earmark, as not every competition allows such."""
+    from train.pretrained import find_pretrained
+
+    modes = {job.settings["mode"]["name"]: job.settings["mode"] for job in jobs if job.recipe.pretrained}
+    if begun := [name for name, mode in modes.items() if find_pretrained(mode)]:
+        verb = "begins" if len(begun) == 1 else "begin"
+        say(f"{', '.join(begun)} {verb} with weights trained on synthetic sounds (not with --no-pretrained)")
 
 
 def _training_workers(device: str, jobs: int | None, n_folds: int) -> tuple[int, int]:

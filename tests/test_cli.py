@@ -331,13 +331,16 @@ class TestTrainPredictEvaluate:
             assert row["epochs"] == 2
             assert 0 <= row["map3"] <= 1
 
-    def test_weights_to_begin_with_can_be_left_out(self, trained, shared_corpus, tmp_path):
-        _, places, report = trained
+    def test_weights_to_begin_with_are_told_and_can_be_left_out(self, trained, shared_corpus, tmp_path):
+        _, places, _ = trained
         runs = ["--runs", tmp_path, "--mode", "x", "--fold", 0, "--folds", 2, "--epochs", 1]
-        paths = [report["runs"][2]["path"]]
-        paths += [run_json("train", shared_corpus, *places, *runs, "--no-pretrained")["runs"][0]["path"]]
-        recipes = [json.loads((Path(path) / "model.json").read_text())["recipe"] for path in paths]
-        assert [recipe["pretrained"] for recipe in recipes] == [True, False]
+        found = {}
+        for way in ("--pretrained", "--no-pretrained"):
+            result = run("train", shared_corpus, *places, *runs, "--run", way[2:], way, "--json")
+            info = json.loads((Path(json.loads(result.stdout)["runs"][0]["path"]) / "model.json").read_text())
+            assert info["recipe"]["pretrained"] == (way == "--pretrained")
+            found[way] = "x begins with weights trained on synthetic sounds" in result.stderr
+        assert found == {"--pretrained": True, "--no-pretrained": False}
         result = run("train", shared_corpus, *places, *runs, "--recipe", "notebook", "--pretrained", exit_code=1)
         assert "recipe 'notebook': pretrained must be false for the network alexnet-like; got True" in result.stderr
 
