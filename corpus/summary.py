@@ -17,6 +17,7 @@ import pandas as pd
 import soundfile
 
 from corpus.files import Problem
+from corpus.groups import groups_of
 from corpus.rows import counted
 
 _WIDTH = 80  # columns of a terminal that a summary fits into
@@ -45,8 +46,9 @@ class CorpusSummary(TypedDict):
 
     ``clips`` and ``hours`` have the keys train, test and total. ``verified`` and ``unverified`` count training clips,
     of which the rest is of unknown state; ``verified_share``, in [0, 1], is None where all are. ``seconds`` is None
-    where no header promises a sample. ``problems`` begins with what reading the clip table found, then goes in the
-    order of the table.
+    where no header promises a sample. ``in_one_fold`` names classes whose training clips are all of one given fold, or
+    one group, or one clip: no fold can score them. ``problems`` begins with what reading the clip table found, then
+    goes in the order of the table.
     """
 
     layout: str | None
@@ -59,6 +61,7 @@ class CorpusSummary(TypedDict):
     usage: dict[str, int]
     folds: int
     groups: int
+    in_one_fold: list[str]
     seconds: SecondsSummary | None
     sample_rates_hz: dict[str, int]
     channels: dict[str, int]
@@ -118,6 +121,7 @@ def summarize(
         "usage": dict(sorted(Counter(table["usage"].dropna()).items())),
         "folds": int(table["fold"].nunique()),
         "groups": int(table["group"].nunique()),
+        "in_one_fold": _in_one_fold(table[train & table["label"].notna()]),
         "seconds": _seconds([header.seconds for header in headers if header.seconds]),
         "sample_rates_hz": _counts(str(header.sample_rate_hz) for header in readable),
         "channels": _counts(str(header.channels) for header in readable),
@@ -213,6 +217,15 @@ def _classes(table: pd.DataFrame) -> dict[str, ClassSummary]:
     return {label: {"train": trains[label], "verified": verifieds[label], "test": tests[label]} for label in labels}
 
 
+def _in_one_fold(clips: pd.DataFrame) -> list[str]:
+    groups = groups_of(clips)
+    parts = clips["fname"].to_numpy(object) if groups is None else groups
+    if clips["fold"].notna().any():
+        parts = clips["fold"].to_numpy(object)
+    n_parts = pd.Series(parts).groupby(clips["label"].to_numpy(object)).nunique()
+    return sorted(n_parts.index[n_parts == 1])
+
+
 def _seconds(seconds: Sequence[float]) -> SecondsSummary | None:
     if not seconds:
         return None
@@ -247,6 +260,10 @@ def _kinds(summary: CorpusSummary) -> list[str]:
     lines += _listed("encoding", summary["encodings"])
     if summary["folds"] or summary["groups"]:
         lines.append(f"{'given':<10}{counted(summary['folds'], 'fold')}, {counted(summary['groups'], 'group')}")
+    if alone := summary["in_one_fold"]:
+        classes = f"{len(alone):,} class{'' if len(alone) == 1 else 'es'}"
+        text = f"{classes} in one fold only, which none can score: {', '.join(alone)}"
+        lines.append(f"{'alone':<10}{fit(text, _WIDTH - 10).rstrip()}")
     return lines
 
 

@@ -4,6 +4,7 @@ import json
 import os
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 
@@ -45,12 +46,29 @@ def test_summary_counts_everything(corpus):
         "usage": {"Private": 1, "Public": 1},
         "folds": 2,
         "groups": 1,
+        "in_one_fold": [],
         "seconds": {"shortest": 1.0, "mean": 3.0, "longest": 6.0},
         "sample_rates_hz": {"8000": 3, "16000": 1},
         "channels": {"1": 3, "2": 1},
         "encodings": {"WAV PCM_16": 2, "FLAC PCM_16": 1, "WAV FLOAT": 1},
         "problems": [],
     }
+
+
+@pytest.mark.parametrize(
+    ("columns", "alone"),
+    [({}, ["c"]), ({"group": "uuvwvx"}, ["a", "c"]), ({"group": "uuvwvx", "fold": "010001"}, ["b", "c"])],
+    ids=["clips", "groups", "folds"],
+)
+def test_classes_that_no_fold_can_score_are_named(tmp_path, columns, alone):
+    table = pd.DataFrame({"fname": [f"{number}.wav" for number in range(6)], "label": list("aabbbc")})
+    for name in table["fname"]:
+        write_sound(tmp_path / name, 1)
+    table.assign(**{name: list(values) for name, values in columns.items()}).to_csv(tmp_path / "clips.csv", index=False)
+    summary = summarize(read_corpus(tmp_path))
+    assert summary["in_one_fold"] == alone
+    text = f"alone     {len(alone)} class{'es'[: 2 * len(alone) - 2]} in one fold only, which none can score: "
+    assert text + ", ".join(alone) in format_summary(summary).splitlines()
 
 
 def test_summary_is_json_whatever_the_threads(corpus):
