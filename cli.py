@@ -737,6 +737,7 @@ def _best_and_worst(by_class: Mapping[str, float]) -> str:
 
 _DEMO_PICTURED = 200
 _LEAST_MINUTES = 0.01  # every fold trains an epoch
+_FIRST_ROUND = "first-round"  # the folder of the networks that judge unverified labels
 _RUN_SETTINGS: dict[str, Any] = {  # of train, predict and report, where run has no option for them
     "backend": "loky",
     "scheduler": None,
@@ -1139,7 +1140,7 @@ def _check_begun(clips: "pd.DataFrame", featurizer: "Featurizer", work: "Featuri
     check_begun(training, featurizer.modes, keys, request)
     if request.folds is None and _takes_two_rounds(training, request):
         first = dataclasses.replace(
-            request, folder=request.folder / "first-round", recipe=request.recipe.for_first_round()
+            request, folder=request.folder / _FIRST_ROUND, recipe=request.recipe.for_first_round()
         )
         check_begun(training, featurizer.modes, keys, first)
 
@@ -1528,7 +1529,7 @@ def _say_unheard(judged: "pd.DataFrame", clips: "pd.DataFrame", predicted: "OutO
 
     told = clips["fname"].isin(predicted.probabilities["fname"]) & clips["label"].notna()
     if unheard := int(told.sum()) - len(judged):
-        say(f"not judged, as no clip of their class was trained on without them: {counted(unheard, 'training clip')}")
+        say(f"not judged, as their networks were trained without their class: {counted(unheard, 'training clip')}")
 
 
 def _issues_result(
@@ -1798,7 +1799,7 @@ def _first_round(
     file = request.folder / "relabel.csv"
     if request.force or not file.exists():
         first = dataclasses.replace(
-            request, folder=request.folder / "first-round", recipe=request.recipe.for_first_round()
+            request, folder=request.folder / _FIRST_ROUND, recipe=request.recipe.for_first_round()
         )
         say(f"first round, to judge unverified labels: {first.recipe.epochs} epochs")
         share = request.recipe.first_round / (1 + request.recipe.first_round)
@@ -1940,7 +1941,8 @@ def _train(
         for job, limit in zip(plan.jobs, limits, strict=True)
     ]
     results = list(plan.kept)
-    _say_pretrained(jobs)
+    if request.folder.name != _FIRST_ROUND:
+        _say_of_folds(jobs)
     with _watch(jobs, bars):
         for result in run_tasks(
             train_fold, jobs, jobs=workers, backend=settings["backend"], scheduler=settings["scheduler"]
@@ -1953,14 +1955,19 @@ def _train(
     return sorted(results, key=lambda row: (row["mode"], row["fold"]))
 
 
-def _say_pretrained(jobs: "Sequence[FoldJob]") -> None:
-    """Say which views begin with weights that come with earmark, as not every competition allows such."""
+def _say_of_folds(jobs: "Sequence[FoldJob]") -> None:
+    """Say what folds lack, and which views begin with weights that come with earmark: a competition may forbid it."""
+    from corpus.rows import named
     from train.pretrained import find_pretrained
 
     modes = {job.settings["mode"]["name"]: job.settings["mode"] for job in jobs if job.recipe.pretrained}
     if begun := [name for name, mode in modes.items() if find_pretrained(mode)]:
         verb = "begins" if len(begun) == 1 else "begin"
         say(f"{', '.join(begun)} {verb} with weights trained on synthetic sounds (not with --no-pretrained)")
+    lacking = {job.settings["fold"]: job.unseen_classes for job in jobs}
+    for fold, names in sorted(lacking.items()):
+        if names:
+            say(f"fold {fold} is trained without {named(names)}: it has no say in what it does not know")
 
 
 def _training_workers(device: str, jobs: int | None, n_folds: int) -> tuple[int, int]:
@@ -2125,7 +2132,7 @@ def _predict(
     stored, quarantined = _stored(clips, [stored_mode(models[0]) for models in run.values()], bars, settings)
     readers = {name: reader for name, (_, reader) in stored.items()}
     if quarantined:
-        say("clips without frames get the three classes that are most frequent in training")
+        say("clips without frames get the three classes that training has most of")
     table = predict_clips(clips["fname"].tolist(), readers, run, engine, progress=bars)
     return table, sum(map(len, run.values())), quarantined
 
@@ -2853,6 +2860,11 @@ def _report_remarks(
         remarks = [f"Not trained: {'; '.join(gaps)}. " + (f"That leaves {unheard}." if missing else "")]
     else:
         remarks = [f"{unheard}: the run was trained without {'it' if missing == 1 else 'them'}."] if missing else []
+    if unknown_to := len(predicted.unheard(training)):
+        remarks.append(
+            f"{counted(unknown_to, 'training clip')} of classes that were held out as a whole, which no network could "
+            "know: they count as wrong, and are not listed."
+        )
     if others:
         remarks.append("The run was trained on other clips or labels than the corpus has now.")
     if len(test) and not tested:

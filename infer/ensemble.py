@@ -7,12 +7,31 @@ another mean weighs both alike, however many members each has.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import InputError
 from train.scores import renormalise
+
+
+class ModeLogs(NamedTuple):
+    """What one mode says of some clips.
+
+    Attributes
+    ----------
+    rows : sequence of int
+        The clips, each once.
+    log_p : ndarray [shape=(len(rows), n_classes)]
+        Log-probabilities.
+    knows : ndarray [shape=(n_classes,) or (len(rows), n_classes), bool]
+        The classes that some network asked was trained on.
+    """
+
+    rows: Sequence[int] | NDArray[np.intp]
+    log_p: NDArray[np.float64]
+    knows: NDArray[np.bool_] | bool = True
 
 
 def geometric_mean(
@@ -44,16 +63,16 @@ def geometric_mean(
     return renormalise(np.mean(members, axis=0, where=counted[:, None, :]))
 
 
-def join_modes(
-    n_clips: int, modes: Sequence[tuple[Sequence[int] | NDArray[np.intp], NDArray[np.float64]]]
-) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+def join_modes(n_clips: int, modes: Sequence[ModeLogs]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Join modes by the rooted geometric mean, each clip over the modes that have it.
+
+    As in `geometric_mean`, a mode has a say in the classes that it knows alone, where another knows the class.
 
     Parameters
     ----------
     n_clips : int
-    modes : sequence of (rows, ndarray [shape=(len(rows), n_classes)])
-        One or more. Of each mode: its clips, each once, and their log-probabilities.
+    modes : sequence of ModeLogs
+        One or more.
 
     Returns
     -------
@@ -62,9 +81,15 @@ def join_modes(
     log_p : ndarray [shape=(known.sum(), n_classes)]
         Theirs, in order.
     """
-    total, n_modes = np.zeros((n_clips, modes[0][1].shape[1])), np.zeros(n_clips, np.int64)
-    for rows, log_p in modes:
-        total[rows] += log_p
-        n_modes[rows] += 1
-    known = n_modes > 0
-    return known, renormalise(total[known] / n_modes[known, None])
+    shape = n_clips, modes[0].log_p.shape[1]
+    n_modes = np.zeros((n_clips, 1), np.int64)
+    counted, n_counted, total = np.zeros(shape), np.zeros(shape, np.int64), np.zeros(shape)
+    for mode in modes:
+        knows = np.broadcast_to(mode.knows, mode.log_p.shape)
+        n_modes[mode.rows] += 1
+        total[mode.rows] += mode.log_p
+        n_counted[mode.rows] += knows
+        counted[mode.rows] += np.where(knows, mode.log_p, 0.0)
+    known = n_modes[:, 0] > 0
+    mean = np.where(n_counted, counted / np.maximum(n_counted, 1), total / np.maximum(n_modes, 1))
+    return known, renormalise(mean[known])

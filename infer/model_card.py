@@ -37,7 +37,8 @@ Tags sounds: {len(classes)} classes, {len(loaded)} {"view" if len(loaded) == 1 e
 `<mode>/fold-<k>/model.json` holds the front-end's settings of each (`mode`), its own (`model`) and how it was trained
 (`recipe`, seed {first.get("seed", "unknown")}); `model.safetensors` its weights.{graphs} Probabilities are joined by
 the rooted geometric mean over windows, networks and views, then brought to a temperature of
-{calibration.temperature:.3f}.
+{calibration.temperature:.3f}. A network has no say in the classes that its `model.json` lists as `unseen_classes`: it
+was trained without them.
 
 ## Training data
 

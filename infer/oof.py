@@ -6,7 +6,6 @@ Probabilities are a table, ``fname`` and one column a class in the run's order, 
 in the ``oof.csv`` of one fold of each mode; modes are joined by the rooted geometric mean, over those that have it.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cache.errors import IntegrityError
-from infer.ensemble import join_modes
+from infer.ensemble import ModeLogs, join_modes
 from infer.runs import run_folds
 from train.checkpoint import read_info
 from train.held import HELD, OOF
@@ -35,15 +35,20 @@ class OutOfFold:
         ``fname`` and one column a class; rows sum to 1.
     folds, missing : dict of str to list of int
         Mode → folds that were read, and those that are not trained.
-    unseen : dict of str to set of str
-        Clip → classes that a network which told it was trained without; clips that have such. What it says of these
-        classes, next to nothing, is no judgement.
+    unseen : dict of str to frozenset of str
+        Clip → classes that all networks which told it were trained without; clips that have such. What they say of
+        these classes, next to nothing, is no judgement.
     """
 
     probabilities: pd.DataFrame
     folds: dict[str, list[int]]
     missing: dict[str, list[int]]
-    unseen: dict[str, set[str]] = field(default_factory=dict)
+    unseen: dict[str, frozenset[str]] = field(default_factory=dict)
+
+    def unheard(self, clips: pd.DataFrame) -> set[str]:
+        """Return the names of those clips, ``fname`` and ``label``, whose label no network could know that told it."""
+        labelled = zip(clips["fname"], clips["label"], strict=True)
+        return {name for name, label in labelled if label in self.unseen.get(name, ())}
 
 
 def read_out_of_fold(run: Path, modes: Sequence[str] | None = None) -> OutOfFold:
@@ -62,24 +67,19 @@ def read_out_of_fold(run: Path, modes: Sequence[str] | None = None) -> OutOfFold
     IntegrityError
         If a fold's ``oof.csv`` is missing or damaged, a clip stands in two folds, or folds disagree on the classes.
     """
-    by_mode: dict[str, pd.DataFrame] = {}
+    by_mode: list[tuple[pd.DataFrame, pd.Series]] = []
     read: dict[str, list[int]] = {}
     missing: dict[str, list[int]] = {}
     classes: list[str] = []
-    unseen: defaultdict[str, set[str]] = defaultdict(set)
     for mode, folders in run_folds(run, modes).items():
         infos = [_info(folder) for folder in folders]
         classes = classes or infos[0]["classes"]
-        tables = _read_folds(folders, infos, classes)
-        for info, table in zip(infos, tables, strict=True):
-            if lacking := info.get("unseen_classes"):
-                for name in table.index:
-                    unseen[name].update(lacking)
-        by_mode[mode] = _joined_folds(tables, mode_folder=folders[0].parent)
+        by_mode.append(_joined_folds(folders, infos, classes))
         read[mode] = sorted(info["fold"] for info in infos)
         n_folds = max([info.get("folds", 0) for info in infos] + [read[mode][-1] + 1])
         missing[mode] = [fold for fold in range(n_folds) if fold not in read[mode]]
-    return OutOfFold(_joined_modes(list(by_mode.values()), classes), read, missing, dict(unseen))
+    tables, unseen = zip(*by_mode, strict=True)
+    return OutOfFold(_joined_modes(tables, unseen, classes), read, missing, _unseen_by_all(unseen))
 
 
 def read_held_labels(run: Path, modes: Sequence[str] | None = None) -> pd.DataFrame | None:
@@ -143,22 +143,23 @@ def _info(folder: Path) -> dict[str, Any]:
     return info
 
 
-def _read_folds(folders: Sequence[Path], infos: Sequence[dict[str, Any]], classes: list[str]) -> list[pd.DataFrame]:
-    """Return each fold's log-probabilities, one row a clip, indexed by its name."""
+def _joined_folds(
+    folders: Sequence[Path], infos: Sequence[dict[str, Any]], classes: list[str]
+) -> tuple[pd.DataFrame, pd.Series]:
+    """Return log-probabilities, one row a clip, indexed by its name, and the classes that its network did not hear."""
     for folder, info in zip(folders, infos, strict=True):
         if info["classes"] != classes:
             message = f"{folder} differs in classes from another fold of its run: train one of them anew with --force"
             raise IntegrityError(message)
-    return [_read(folder / OOF, classes) for folder in folders]
-
-
-def _joined_folds(tables: Sequence[pd.DataFrame], *, mode_folder: Path) -> pd.DataFrame:
+    tables = [_read(folder / OOF, classes) for folder in folders]
     table = pd.concat(tables)
     if table.index.has_duplicates:
         name = table.index[table.index.duplicated()][0]
-        message = f"{name!r} stands in the {OOF} of two folds of {mode_folder}: train them anew with --force"
+        message = f"{name!r} stands in the {OOF} of two folds of {folders[0].parent}: train them anew with --force"
         raise IntegrityError(message)
-    return table
+    lacking = [frozenset(info.get("unseen_classes", ())) for info in infos]
+    unseen = [of_fold for of_fold, part in zip(lacking, tables, strict=True) for _ in range(len(part))]
+    return table, pd.Series(unseen, index=table.index, dtype=object)
 
 
 def _read(path: Path, classes: list[str]) -> pd.DataFrame:
@@ -178,10 +179,29 @@ def _read(path: Path, classes: list[str]) -> pd.DataFrame:
     return pd.DataFrame(np.log(np.maximum(values, _TINY)), index=pd.Index(table["fname"]), columns=classes)
 
 
-def _joined_modes(tables: Sequence[pd.DataFrame], classes: list[str]) -> pd.DataFrame:
+def _joined_modes(tables: Sequence[pd.DataFrame], unseen: Sequence[pd.Series], classes: list[str]) -> pd.DataFrame:
     names = pd.Index(np.unique(np.concatenate([table.index.to_numpy(object) for table in tables])))
-    modes = [(names.get_indexer(table.index), renormalise(table.to_numpy(np.float64))) for table in tables]
+    modes = [
+        ModeLogs(names.get_indexer(table.index), renormalise(table.to_numpy(np.float64)), _knows(of_mode, classes))
+        for table, of_mode in zip(tables, unseen, strict=True)
+    ]
     _, log_p = join_modes(len(names), modes)
     joined = pd.DataFrame(np.exp(log_p), columns=classes)
     joined.insert(0, "fname", names)
     return joined
+
+
+def _knows(unseen: pd.Series, classes: list[str]) -> NDArray[np.bool_] | bool:
+    """Tell the classes that the network of each clip was trained on: [n_clips, n_classes], or all."""
+    kinds = {lacking: ~np.isin(classes, list(lacking)) for lacking in set(unseen)}
+    return np.array([kinds[lacking] for lacking in unseen]) if any(kinds) else True
+
+
+def _unseen_by_all(unseen: Sequence[pd.Series]) -> dict[str, frozenset[str]]:
+    """Return the classes that no network of a clip was trained on, one set for all clips that share it."""
+    by_name: dict[str, frozenset[str]] = {}
+    for number, of_mode in enumerate(unseen):
+        for name, lacking in of_mode.items():
+            by_name[str(name)] = lacking & by_name.get(str(name), lacking) if number else lacking
+    shared: dict[frozenset[str], frozenset[str]] = {}
+    return {name: shared.setdefault(lacking, lacking) for name, lacking in by_name.items() if lacking}

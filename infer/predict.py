@@ -10,7 +10,7 @@ prior.
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,19 +18,12 @@ import torch
 from numpy.typing import NDArray
 
 from cache import StoreReader
-from infer.ensemble import geometric_mean, join_modes
+from infer.ensemble import ModeLogs, geometric_mean, join_modes
 from train.checkpoint import Checkpoint
 from train.dataset import open_clips
 from train.device import Engine
 from train.frames import FrameSource
 from train.scores import clip_log_probabilities
-
-
-class Predicted(NamedTuple):
-    """What one mode says: rows of the clips asked for, and their log-probabilities [len(rows), n_classes]."""
-
-    rows: list[int]
-    log_p: NDArray[np.float64]
 
 
 def predict_clips(
@@ -69,12 +62,12 @@ def predict_modes(
     engine: Engine,
     *,
     progress: Callable[[str, int, int], None] | None = None,
-) -> dict[str, Predicted]:
+) -> dict[str, ModeLogs]:
     """Return what the networks of each mode say; the parameters are those of `predict_clips`.
 
     Returns
     -------
-    dict of {str: Predicted}
+    dict of {str: ModeLogs}
         Without the modes in which no clip has frames.
     """
     steps = itertools.count(1)
@@ -89,18 +82,26 @@ def predict_modes(
             if progress:
                 progress("predict", next(steps), n_networks)
         if clips:
-            by_mode[mode] = Predicted(rows, geometric_mean(by_fold, [each.knows for each in checkpoints]))
+            by_mode[mode] = join_folds(rows, by_fold, checkpoints)
     return by_mode
 
 
-def join_predictions(names: Sequence[str], modes: Iterable[Predicted], info: Mapping[str, Any]) -> pd.DataFrame:
+def join_folds(
+    rows: Sequence[int], by_fold: Sequence[NDArray[np.float64]], checkpoints: Sequence[Checkpoint]
+) -> ModeLogs:
+    """Join what the networks of a mode say of some clips, each class over the networks that were trained on it."""
+    knows = [checkpoint.knows for checkpoint in checkpoints]
+    return ModeLogs(rows, geometric_mean(by_fold, knows), np.any(knows, axis=0))
+
+
+def join_predictions(names: Sequence[str], modes: Iterable[ModeLogs], info: Mapping[str, Any]) -> pd.DataFrame:
     """Return the probabilities of each clip from those of some modes, the class prior where none has the clip.
 
     Parameters
     ----------
     names : sequence of str
         The clips that rows of ``modes`` count.
-    modes : iterable of Predicted
+    modes : iterable of ModeLogs
     info : mapping
         A network's ``classes`` and ``prior``.
 

@@ -160,7 +160,7 @@ def make_report(
     judged = judge_clips(clips, probabilities, classes)
     judged["fold"] = judged["fname"].map(folds).astype("Int64")
     judged["path"] = clips["path"].to_numpy()
-    lists = rank_lists(judged, issues)
+    lists = rank_lists(judged, issues, unheard=views[joined].unheard(clips[clips["split"] == "train"]))
     both = count_confusions(judged["truth"].to_numpy(np.int64), judged["top1"].to_numpy(np.int64), len(classes))
     return Report(
         corpus=corpus,

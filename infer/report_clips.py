@@ -98,7 +98,7 @@ def _scored_names(clips: pd.DataFrame, predicted: "pd.Series[str]") -> set[str]:
     return names
 
 
-def rank_lists(judged: pd.DataFrame, issues: Sequence[str]) -> dict[str, list[int]]:
+def rank_lists(judged: pd.DataFrame, issues: Sequence[str], *, unheard: Collection[str] = ()) -> dict[str, list[int]]:
     """Return the rows of each of `LISTS`, those to review first at its head.
 
     Parameters
@@ -107,9 +107,12 @@ def rank_lists(judged: pd.DataFrame, issues: Sequence[str]) -> dict[str, list[in
         As from `judge_clips`.
     issues : sequence of str
         Names of the likeliest label errors, best first; clips that the table lacks are passed over.
+    unheard : collection of str
+        Clips whose class their networks were trained without: that these are mistaken is known.
     """
     row_of = {name: row for row, name in enumerate(judged["fname"])}
     wrong = judged[(judged["truth"] >= 0) & (judged["top1"] >= 0) & (judged["truth"] != judged["top1"])]
+    wrong = wrong[~wrong["fname"].isin(unheard)]
     return {
         "issues": [row_of[name] for name in issues if name in row_of],
         "worst": wrong.sort_values("p_label", kind="stable").index.tolist(),

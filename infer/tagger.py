@@ -18,9 +18,9 @@ from cache.errors import InputError
 from featurize.audio import Recording
 from featurize.logmel import log_mel
 from infer.calibration import Calibration, calibrate, temper
-from infer.ensemble import geometric_mean, join_modes
+from infer.ensemble import join_modes
 from infer.oof import read_held_labels, read_out_of_fold
-from infer.predict import network_log_probabilities
+from infer.predict import join_folds, network_log_probabilities
 from infer.runs import load_run, stored_mode
 from train.checkpoint import Checkpoint
 from train.device import Engine, pick_engine
@@ -91,8 +91,8 @@ class Tagger:
                 source = MemoryFrames([recordings[row][name] for row in rows])
                 clips = range(len(rows))
                 by_fold = [network_log_probabilities(each, source, clips, self._engine) for each in checkpoints]
-                by_mode.append((rows, geometric_mean(by_fold, [each.knows for each in checkpoints])))
-        if len({row for rows, _ in by_mode for row in rows}) < len(recordings):
+                by_mode.append(join_folds(rows, by_fold, checkpoints))
+        if len({row for mode in by_mode for row in mode.rows}) < len(recordings):
             message = f"each recording must have frames in one of the modes {', '.join(self._run)}"
             raise InputError(message)
         _, log_p = join_modes(len(recordings), by_mode)
@@ -128,8 +128,6 @@ def calibrate_run(run: Path, modes: Sequence[str]) -> Calibration:
         return Calibration()
     held = read_out_of_fold(run, modes)
     predicted = held.probabilities.set_index("fname")
-    labels = labels[labels["fname"].isin(predicted.index)]
-    heard = [label not in held.unseen.get(name, ()) for name, label in labels[["fname", "label"]].to_numpy()]
-    known = labels[np.array(heard, np.bool_)]
+    known = labels[labels["fname"].isin(predicted.index) & ~labels["fname"].isin(held.unheard(labels))]
     log_p = np.log(predicted.loc[known["fname"]].to_numpy())
     return calibrate(log_p, pd.Index(predicted.columns).get_indexer(pd.Index(known["label"])).astype(np.int64))

@@ -114,6 +114,10 @@ def swap_weights(fold: Path) -> None:
         (lambda fold: change_info(fold, lambda info: info.update(classes=["a", "a", "b"])), "3 classes"),
         (lambda fold: change_info(fold, lambda info: info.update(unseen_classes=["a"])), "must be some of the classes"),
         (lambda fold: change_info(fold, lambda info: info.update(unseen_classes="")), "must be some of the classes"),
+        (
+            lambda fold: change_info(fold, lambda info: info.update(unseen_classes=[["a"]])),
+            "must be some of the classes",
+        ),
     ],
 )
 def test_a_tampered_fold_is_refused_with_status_4(fold: Path, damage: Callable[[Path], object], words: str) -> None:

@@ -1,5 +1,6 @@
 """The command line: every command, its options, output and exit status."""
 
+import dataclasses
 import io
 import json
 import os
@@ -18,6 +19,7 @@ import soundfile
 from click.testing import CliRunner
 from conftest import CLASSES, make_corpus
 from sounds import sine, write_sound
+from stores import jobs_of
 
 import cache.space
 import cli as command_line
@@ -500,6 +502,15 @@ class TestCorpusAndCache:
         assert "run cli featurize" in run("cache", command, *argument, exit_code=1).stderr
 
 
+def test_classes_that_a_fold_is_trained_without_are_told(tmp_path, capsys):
+    job = jobs_of(tmp_path)[0]
+    command_line._say_of_folds([job])
+    assert capsys.readouterr().err == ""
+    command_line._say_of_folds([dataclasses.replace(job, held=job.labels == 1)])
+    words = "fold 0 is trained without 'Flute': it has no say in what it does not know\n"
+    assert capsys.readouterr().err == words
+
+
 class TestLabelErrors:
     @pytest.fixture
     def places(self, trained):
@@ -555,7 +566,7 @@ class TestLabelErrors:
                 (path.parent / "model.json").write_text(json.dumps({**info, "unseen_classes": ["hum"]}))
                 hums = held.str.startswith("hum").sum()
         result = run("corpus", "issues", shared_corpus)
-        words = f"not judged, as no clip of their class was trained on without them: {hums} training clips"
+        words = f"not judged, as their networks were trained without their class: {hums} training clips"
         assert words in result.stderr
         assert "hum-00.wav" not in result.stdout
 

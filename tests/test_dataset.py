@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, default_convert
 
 from cache import StoreReader
 from cache.errors import InputError
-from train.dataset import WindowDataset, balanced_draw, equal_shares, window_starts
+from train.dataset import WindowDataset, balanced_draw, draw_shares, window_starts
 
 
 @pytest.fixture(scope="module")
@@ -170,14 +170,14 @@ def test_classes_are_drawn_in_equal_shares(labels: list[int], n_draws: int, seed
     assert np.array_equal(drawn, balanced_draw(array, n_draws, np.random.default_rng(seed)))
 
 
-def test_groups_of_a_class_are_drawn_in_equal_shares() -> None:
-    labels = np.array([1, 0, 0, 0, 0, 1, 1, 1])
-    groups = np.array([7, 7, 7, 7, 3, 3, 3, 9])  # a group may have clips of several classes
+def test_groups_of_a_class_are_drawn_by_the_root_of_their_windows() -> None:
+    labels = np.array([1, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1])
+    groups = np.array([7, 7, 7, 7, 7, 3, 3, 3, 3, 3, 9])  # a group may have clips of several classes
     drawn = balanced_draw(labels, 24_000, np.random.default_rng(5), groups=groups)
-    expected = [4000, 2000, 2000, 2000, 6000, 2000, 2000, 4000]
-    assert np.bincount(drawn, minlength=8) == pytest.approx(np.array(expected), abs=300)  # five standard deviations
-    assert equal_shares(labels, groups) == pytest.approx(np.array(expected) / 12_000)
-    assert equal_shares(labels) == pytest.approx(np.full(8, 1 / 4))
+    expected = [3000, 2000, 2000, 2000, 2000, 4000, 1500, 1500, 1500, 1500, 3000]
+    assert np.bincount(drawn, minlength=11) == pytest.approx(np.array(expected), abs=320)  # five standard deviations
+    assert draw_shares(labels, groups) == pytest.approx(np.array(expected) / 12_000)
+    assert draw_shares(labels) == pytest.approx(np.where(labels, 1 / 6, 1 / 5))
 
 
 @given(
@@ -193,8 +193,18 @@ def test_classes_are_drawn_in_equal_shares_whatever_their_groups(
     groups = rng.integers(0, n_groups, len(array))
     counts = np.bincount(array[balanced_draw(array, n_draws, rng, groups=groups)], minlength=7)[np.unique(array)]
     assert counts.max() - counts.min() <= 1
-    shares = equal_shares(array, groups)
+    shares = draw_shares(array, groups)
     assert np.bincount(array, weights=shares)[np.unique(array)] == pytest.approx(1)
+
+
+def test_a_draw_at_the_very_end_of_a_class_is_of_it() -> None:
+    class Last:
+        random = staticmethod(lambda n: np.full(n, 1 - 2.0**-53))
+        permuted = staticmethod(lambda x, **_: x)
+        permutation = staticmethod(lambda x: x)
+
+    drawn = balanced_draw(np.arange(50) // 2, 50, Last())
+    assert drawn.tolist() == [2 * (n % 25) + 1 for n in range(50)]
 
 
 def test_windows_of_a_class_are_drawn_alike_and_in_random_order() -> None:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.errors import InputError
-from infer.ensemble import geometric_mean, join_modes
+from infer.ensemble import ModeLogs, geometric_mean, join_modes
 
 
 def probabilities(n_clips: int, seed: int) -> np.ndarray:
@@ -61,7 +61,24 @@ def test_members_that_do_not_fit_are_refused(members: list, words: str) -> None:
 
 def test_a_clip_is_joined_over_the_modes_that_have_it() -> None:
     first, second = np.log(probabilities(2, 1)), np.log(probabilities(1, 2))
-    known, joined = join_modes(4, [([0, 3], first), (np.array([3]), second)])
+    known, joined = join_modes(4, [ModeLogs([0, 3], first), ModeLogs(np.array([3]), second)])
     assert known.tolist() == [True, False, False, True]
     assert joined[0] == pytest.approx(first[0])
     assert joined[1] == pytest.approx(geometric_mean([first[1:], second])[0])
+
+
+def test_a_mode_has_no_say_in_classes_that_it_does_not_know_if_another_does() -> None:
+    first, second, third = (np.log(probabilities(2, seed)) for seed in (1, 2, 3))
+    knows = np.array([True, True, False, False])
+    by_clip = np.array([[True, True, True, False], [True, False, True, False]])
+    modes = [ModeLogs([0, 1], first), ModeLogs([0, 2], second, knows), ModeLogs([1, 2], third, by_clip)]
+    known, joined = join_modes(3, modes)
+    assert known.all()
+    expected = np.array(
+        [
+            [*(first + second)[0, :2] / 2, *first[0, 2:]],
+            [*(first[1, :3] + third[0, :3]) / 2, first[1, 3]],
+            [(second + third)[1, 0] / 2, second[1, 1], third[1, 2], (second + third)[1, 3] / 2],
+        ]
+    )
+    assert np.exp(joined) == pytest.approx(np.exp(expected) / np.exp(expected).sum(axis=1, keepdims=True))

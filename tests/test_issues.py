@@ -104,6 +104,17 @@ def test_labels_of_classes_that_the_networks_did_not_hear_are_not_judged() -> No
     assert judge_labels(clips_of(LABELS), table_of(P), unseen=all_unseen).empty
 
 
+def test_an_error_is_found_though_no_clip_of_the_true_class_is_judged() -> None:
+    """The threshold of a class whose clips are all passed over is the mean of the others'."""
+    p = np.array([[0.9, 0.1, 0.0], [0.05, 0.0, 0.95], [0.1, 0.9, 0.0], [0.5, 0.5, 0.0]])
+    clips = clips_of(["Bark", "Bark", "Flute", "Gong"])
+    without = judge_labels(clips.iloc[:3], table_of(p[:3]))
+    assert list_issues(without).empty  # no clip is a Gong, as far as is known
+    judged = judge_labels(clips, table_of(p), unseen={"3.wav": {"Gong"}})
+    assert list_issues(judged)["fname"].tolist() == ["1.wav"]
+    assert list_issues(judged)["suggested"].tolist() == ["Gong"]
+
+
 def test_predictions_of_another_corpus_or_of_other_classes_are_refused() -> None:
     with pytest.raises(InputError, match="for no labelled clip of this corpus; is it the right CORPUS"):
         judge_labels(clips_of(LABELS).assign(fname=[f"other-{row}" for row in range(6)]), table_of(P))

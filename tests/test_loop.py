@@ -19,10 +19,12 @@ from infer.evaluate import evaluate
 from train import augment, batches, epoch, loop
 from train.checkpoint import load_checkpoint, load_last, save_last
 from train.dataset import WindowDataset
+from train.device import pick_engine
 from train.history import read_progress
 from train.job import FoldJob
 from train.loop import HISTORY_COLUMNS, DivergedError, train_fold
 from train.models import AlexNetLike
+from train.networks import build_network
 from train.recipe import RECIPES
 
 
@@ -565,11 +567,19 @@ def test_seed_mode_fold_and_epoch_have_numbers_of_their_own(tmp_path: Path) -> N
     assert all(0 <= seed < 2**56 for seed in seeds)
 
 
-def test_groups_of_a_class_are_drawn_in_equal_shares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One recorder has all clips of each class but one."""
+@pytest.fixture
+def grouped(tmp_path: Path) -> tuple[FoldJob, np.ndarray]:
+    """A job in which one recorder has all clips of each class but one, and these clips."""
     job = job_of(tmp_path, **{**QUICK_BEST, "epochs": 30, "pretrained": False, "mixup_alpha": 0.0})
-    first = [np.flatnonzero((job.labels == label) & ~job.held)[0] for label in range(3)]
-    job = dataclasses.replace(job, groups=np.isin(np.arange(len(job.labels)), first).astype(np.int64))
+    alone = np.array([np.flatnonzero((job.labels == label) & ~job.held)[0] for label in range(3)])
+    groups = np.isin(np.arange(len(job.labels)), alone).astype(np.int64)
+    return dataclasses.replace(job, groups=groups, verified=np.ones(len(job.labels), bool)), alone
+
+
+def test_groups_of_a_class_are_drawn_by_the_root_of_their_clips(
+    grouped: tuple[FoldJob, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, alone = grouped
     counts = np.zeros(len(job.labels))
     step = epoch._step
 
@@ -579,7 +589,33 @@ def test_groups_of_a_class_are_drawn_in_equal_shares(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(epoch, "_step", spy)
     train_fold(job)
-    assert counts[first].sum() / counts.sum() == pytest.approx(0.5, abs=0.1)
+    assert len(job.trained) == 12
+    assert counts[alone].sum() / counts.sum() == pytest.approx(1 / (1 + 3**0.5), abs=0.06)
+
+
+def test_groups_weigh_so_in_the_fit_of_the_last_layer_and_in_the_normalisation(
+    grouped: tuple[FoldJob, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, alone = grouped
+    job = dataclasses.replace(job, recipe=dataclasses.replace(job.recipe, pretrained=True))
+    found: dict[str, Any] = {}
+    model = build_network(job.recipe.network_settings(n_mels=32, n_frames=T, n_classes=3, head_only=True))
+    monkeypatch.setattr(loop, "fit_last_layer", lambda *_, weights, **__: found.update(fit=weights))
+    monkeypatch.setattr(loop, "find_pretrained", lambda _: Path("weights"))
+    monkeypatch.setattr(loop, "load_pretrained", lambda *_: None)
+    engine = pick_engine("cpu")
+    clips = loop.open_job_clips(job, job.trained, engine)
+    monkeypatch.setattr(
+        type(clips), "mean_and_std", lambda _, weights, **__: (found.update(normalise=weights), (0.0, 1.0))[1]
+    )
+    loop._fit(job, model, clips)
+    loop._begin_pretrained(job, model, clips, engine)
+    is_alone = np.isin(job.trained, alone)
+    targets = job.targets[job.trained]
+    n_clips = np.bincount(targets)[targets]
+    shares = np.where(is_alone, 1.0, (n_clips - 1.0) ** -0.5) / (1 + (n_clips - 1.0) ** 0.5)
+    assert found["normalise"] == pytest.approx(shares)
+    assert found["fit"] == pytest.approx(n_clips * shares)
 
 
 def test_without_balance_every_window_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,14 +55,21 @@ def test_modes_are_joined_by_the_geometric_mean_over_those_that_have_the_clip(tm
     assert alone.folds == {"long": [0]}
 
 
-def test_classes_that_a_network_was_trained_without_are_told_of_its_clips(tmp_path: Path) -> None:
-    for mode, unseen in ((HEAD, "Bark"), (LONG, "Gong")):
-        probabilities(["a", "b"]).to_csv(
-            save_fold(tmp_path, mode=mode, fold=0, unseen_classes=[unseen]) / "oof.csv", index=False
-        )
+def test_classes_that_no_network_of_a_clip_was_trained_on_are_told(tmp_path: Path) -> None:
+    for mode, unseen in ((HEAD, ["Bark", "Gong"]), (LONG, ["Gong"])):
+        folder = save_fold(tmp_path, mode=mode, fold=0, unseen_classes=unseen)
+        probabilities(["a", "b"], seed=len(unseen)).to_csv(folder / "oof.csv", index=False)
         probabilities(["c"]).to_csv(save_fold(tmp_path, mode=mode, fold=1) / "oof.csv", index=False)
-    assert read_out_of_fold(tmp_path / "quick").unseen == {"a": {"Bark", "Gong"}, "b": {"Bark", "Gong"}}
-    assert read_out_of_fold(tmp_path / "quick", ["long"]).unseen == {"a": {"Gong"}, "b": {"Gong"}}
+    found = read_out_of_fold(tmp_path / "quick")
+    assert found.unseen == {"a": {"Gong"}, "b": {"Gong"}}
+    assert found.unseen["a"] is found.unseen["b"]
+    labels = pd.DataFrame({"fname": ["a", "b", "c", "d"], "label": ["Gong", "Bark", "Gong", None]})
+    assert found.unheard(labels) == {"a"}
+    assert read_out_of_fold(tmp_path / "quick", ["head"]).unseen == {"a": {"Bark", "Gong"}, "b": {"Bark", "Gong"}}
+    one, two = (np.log(probabilities(["a", "b"], seed)[list(CLASSES)].to_numpy()) for seed in (2, 1))
+    expected = np.exp([two[:, 0], (one + two)[:, 1] / 2, (one + two)[:, 2] / 2]).T  # Bark as LONG has it
+    joined = found.probabilities[list(CLASSES)].to_numpy()[:2]
+    np.testing.assert_allclose(joined, expected / expected.sum(axis=1, keepdims=True))
 
 
 def test_a_probability_of_zero_is_no_trouble(tmp_path: Path) -> None:

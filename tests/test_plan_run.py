@@ -13,7 +13,8 @@ from cache.errors import CorpusError, InputError, IntegrityError
 from featurize.modes import FeatureMode
 from train.checkpoint import read_info, save_last
 from train.loop import clear_fold, train_fold
-from train.plan import RunPlan, RunRequest, check_begun, check_request, class_prior, plan_run, training_targets
+from train.plan import RunPlan, RunRequest, check_begun, check_request, plan_run, training_targets
+from train.prior import class_prior
 
 
 @pytest.fixture(scope="module")
@@ -88,20 +89,37 @@ def test_groups_are_told_to_the_jobs_whose_recipe_balances_them(readers, clips, 
     clips["group"] = pd.array([f"recorder {group}" for group in groups], dtype="string")
     job = plan_run(clips, only(readers), request_of(recipe={"balanced_groups": True})).jobs[0]
     assert job.groups.tolist() == pd.factorize(np.array(groups))[0].tolist()
+    assert job.balanced_groups is None  # as not all labels are verified
+    clips["manually_verified"] = True
+    job = plan_run(clips, only(readers), request_of(recipe={"balanced_groups": True})).jobs[0]
     assert job.balanced_groups.tolist() == job.groups[job.trained].tolist()
     assert plan_run(clips, only(readers), request_of()).jobs[0].balanced_groups is None
-    assert job.prior == pytest.approx(np.array([9, 6, 6]) / 21)
+    assert job.prior == pytest.approx(np.array([11, 6, 6]) / 23)
     assert alone.prior == pytest.approx([1 / 3] * 3)
 
 
-def test_other_groups_make_another_corpus(readers, clips, request_of) -> None:
+def test_a_run_whose_draws_were_balanced_otherwise_is_refused(readers, clips, request_of) -> None:
+    balanced = {"balanced_groups": True}
     clips["fold"] = pd.array([row % 3 for row in range(len(clips))], dtype="Int64")
-    digests = set()
-    for n_groups in (0, 6, 9):
-        if n_groups:
-            clips["group"] = pd.array([f"recorder {row % n_groups}" for row in range(len(clips))], dtype="string")
-        digests.add(plan_run(clips, only(readers), request_of()).jobs[0].settings["corpus"])
-    assert len(digests) == 3
+    train_fold(plan_run(clips, only(readers), request_of(folds=[0], recipe=balanced)).jobs[0])
+    clips["group"] = pd.array([f"recorder {row % 6}" for row in range(len(clips))], dtype="string")
+    with pytest.raises(InputError, match=r"other settings \(corpus's groups None → \w{16}\)"):
+        plan_run(clips, only(readers), request_of(folds=[0], recipe=balanced))
+    assert plan_run(clips, only(readers), request_of(folds=[0], recipe=balanced, force=True)).jobs
+
+
+def test_groups_are_no_matter_to_a_recipe_that_does_not_balance_them(readers, clips, request_of) -> None:
+    clips["fold"] = pd.array([row % 3 for row in range(len(clips))], dtype="Int64")
+    train_fold(plan_run(clips, only(readers), request_of(folds=[0])).jobs[0])
+    path = next(request_of().folder.glob("*/*/model.json"))
+    info = json.loads(path.read_text())
+    del info["groups"], info["recipe"]["balanced_groups"]  # as an earlier version wrote it
+    path.write_text(json.dumps(info))
+    assert plan_run(clips, only(readers), request_of(folds=[0], recipe={"balanced_groups": True})).kept
+    clips["group"] = pd.array([f"recorder {row % 6}" for row in range(len(clips))], dtype="string")
+    assert plan_run(clips, only(readers), request_of(folds=[0])).kept
+    with pytest.raises(InputError, match="groups"):
+        plan_run(clips, only(readers), request_of(folds=[0], recipe={"balanced_groups": True}))
 
 
 def test_the_prior_is_that_of_the_verified_clips() -> None:

@@ -110,6 +110,8 @@ def test_lists_hold_mistakes_the_worst_and_the_surest_first():
     )
     lists = rank_lists(judged, ["c", "no such clip"])
     assert lists == {"issues": [2], "worst": [3, 1, 2], "surest": [1, 3, 2]}
+    without = rank_lists(judged, ["c"], unheard={"b"})
+    assert without == {"issues": [2], "worst": [3, 2], "surest": [3, 2]}
     assert choose_pictured(judged, lists, most=4) == [2, 3, 1, 0]
     assert choose_pictured(judged, lists, most=9) == [2, 3, 1, 0, 4]
     assert choose_pictured(judged, lists, most=0) == []

@@ -2,9 +2,9 @@
 
 Conventions
 -----------
-Classes are drawn in equal shares, and so are the groups of a class where there are any; or every window once. A batch
-holds the windows to learn from, and behind them, where they are to be mixed, as many partners. All draws come from one
-generator, so that an epoch is a function of its seed.
+Classes are drawn in equal shares, and their windows in shares of `train.dataset.draw_shares`; or every window once. A
+batch holds the windows to learn from, and behind them, where they are to be mixed, as many partners. All draws come
+from one generator, so that an epoch is a function of its seed.
 """
 
 from collections.abc import Iterator
@@ -69,7 +69,7 @@ def draw_batches(
         Draw a partner for each window.
     seed : int
     groups : ndarray [shape=(dataset.n_clips,), int64], optional
-        Group of each clip, where classes draw their groups in equal shares.
+        Group of each clip, where those of a class are balanced.
     """
     rng = np.random.default_rng(seed)
     drawn = np.stack([_draw(dataset, labels, groups, rng, recipe) for _ in range(2 if mixed else 1)])

@@ -12,6 +12,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,10 @@ class Checkpoint:
     info: dict[str, Any]
     path: Path
 
-    @property
+    @cached_property
     def knows(self) -> NDArray[np.bool_]:
         """True for the classes that it was trained on; for all, where an earlier version did not say which."""
-        unseen = self.info.get("unseen_classes", [])
+        unseen = set(self.info.get("unseen_classes", []))
         return np.array([name not in unseen for name in self.info["classes"]], np.bool_)
 
 
@@ -119,6 +120,10 @@ def read_info(folder: Path) -> dict[str, Any] | None:
         raise IntegrityError(message)
     if wrong := _wrong_keys(info, _REQUIRED):
         message = f"{path} lacks a proper {', '.join(wrong)}; train this fold anew with --force"
+        raise IntegrityError(message)
+    unseen = info.get("unseen_classes", [])
+    if not isinstance(unseen, list) or not all(name in info["classes"] for name in unseen):
+        message = f"{path}: unseen_classes must be some of the classes; got {unseen}; train this fold anew with --force"
         raise IntegrityError(message)
     return dict(info)
 
@@ -169,10 +174,6 @@ def _check_classes(info: Mapping[str, Any]) -> None:
         raise ValueError(message)
     if not len(set(info["classes"])) == len(info["classes"]) == len(info["prior"]) == n_classes:
         message = f"{len(info['classes'])} classes and {len(info['prior'])} prior shares for {n_classes} scores"
-        raise ValueError(message)
-    unseen = info.get("unseen_classes", [])
-    if not isinstance(unseen, list) or not all(name in info["classes"] for name in unseen):
-        message = f"unseen_classes must be some of the classes; got {unseen}"
         raise ValueError(message)
 
 

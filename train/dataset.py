@@ -204,33 +204,38 @@ def open_clips(reader: FrameSource, clips: Sequence[int], *, whole: bool, window
     return WindowDataset(reader, clips, window_frames=window_frames, overlap=overlap)
 
 
-def equal_shares(labels: NDArray[np.int64], groups: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
-    """Return the share of each window in its class: windows alike, or groups alike and windows alike in each.
+def draw_shares(labels: NDArray[np.int64], groups: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+    """Return the share of each window in the draws of its class.
+
+    Windows of a class share alike; where they have groups, a group shares as the root of its number of windows. That
+    is between windows alike, by which one recorder may be most of a class, and groups alike, by which one clip may
+    weigh as much as a hundred.
 
     Parameters
     ----------
     labels : ndarray [shape=(n,), int64]
         Class of each window.
-    groups : ndarray [shape=(n,), int64], optional
-        Group of each window, such as its recorder.
+    groups : ndarray [shape=(n,), int64 >= 0], optional
+        Group of each window, such as its recorder; it may hold several classes.
 
     Returns
     -------
     ndarray [shape=(n,), float64]
         The shares of a class sum to 1.
     """
-    _, of_class, n_windows = np.unique(labels, return_inverse=True, return_counts=True)
-    if groups is None:
-        return np.asarray(1.0 / n_windows[of_class])
-    pairs, of_pair, n_in_pair = np.unique(np.stack([labels, groups]), axis=1, return_inverse=True, return_counts=True)
-    n_groups = np.unique(pairs[0], return_counts=True)[1]
-    return np.asarray(1.0 / n_groups[of_class] / n_in_pair[of_pair.ravel()])
+    _, of_class = np.unique(labels, return_inverse=True)
+    weights = np.ones(len(labels))
+    if groups is not None:
+        pairs = of_class * (int(groups.max(initial=0)) + 1) + groups
+        _, of_pair, counts = np.unique(pairs, return_inverse=True, return_counts=True)
+        weights = counts[of_pair] ** -0.5
+    return np.asarray(weights / np.bincount(of_class, weights=weights)[of_class])
 
 
 def balanced_draw(
     labels: NDArray[np.int64], n_draws: int, rng: np.random.Generator, *, groups: NDArray[np.int64] | None = None
 ) -> NDArray[np.int64]:
-    """Draw windows so that every class gets an equal share and, within a class, every group.
+    """Draw windows so that every class gets an equal share and, within it, windows theirs of `draw_shares`.
 
     Parameters
     ----------
@@ -238,8 +243,8 @@ def balanced_draw(
         Class of each window.
     n_draws : int
     rng : Generator
-    groups : ndarray [shape=(n,), int64], optional
-        Group of each window; without it the windows of a class are drawn alike.
+    groups : ndarray [shape=(n,), int64 >= 0], optional
+        Group of each window.
 
     Returns
     -------
@@ -247,11 +252,11 @@ def balanced_draw(
         Window indices in random order; the classes' counts differ by one at most.
     """
     counts = np.unique(labels, return_counts=True)[1]
-    n_classes = len(counts)
+    last = np.cumsum(counts) - 1
     by_class = np.argsort(labels, kind="stable")
-    ends = np.cumsum(equal_shares(labels, groups)[by_class])  # class k lies from k to k + 1 ...
-    ends[np.cumsum(counts) - 1] = np.arange(1, n_classes + 1)  # ... whatever the sum was rounded to
-    rounds = -(-n_draws // n_classes)
-    drawn = rng.permuted(np.tile(np.arange(n_classes), (rounds, 1)), axis=1).ravel()[:n_draws]
+    ends = np.cumsum(draw_shares(labels, groups)[by_class])  # class k lies from k to k + 1 ...
+    ends[last] = np.arange(1, len(counts) + 1)  # ... whatever the sum was rounded to
+    rounds = -(-n_draws // len(counts))
+    drawn = rng.permuted(np.tile(np.arange(len(counts)), (rounds, 1)), axis=1).ravel()[:n_draws]
     chosen = np.searchsorted(ends, drawn + rng.random(n_draws), side="right")
-    return rng.permutation(by_class[chosen])
+    return rng.permutation(by_class[np.minimum(chosen, last[drawn])])  # as k + 0.999… may be k + 1

@@ -45,12 +45,18 @@ def class_thresholds(labels: NDArray[np.int64], probabilities: NDArray[np.float6
     return np.where(counts > 0, np.maximum(totals / np.maximum(counts, 1), 2 * _ROUNDING), np.inf)
 
 
-def confident_classes(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
+def confident_classes(
+    labels: NDArray[np.int64], probabilities: NDArray[np.float64], *, unjudged: NDArray[np.bool_] | bool = False
+) -> NDArray[np.int64]:
     """Return the class that each clip counts as, or -1 where it reaches no threshold.
 
-    Where it reaches several, it counts as of the likeliest class.
+    Where it reaches several, it counts as of the likeliest class. Classes marked as ``unjudged`` [n_classes] have
+    clips, none of which is among these: their threshold is the mean of the others'.
     """
-    reached = probabilities >= class_thresholds(labels, probabilities) - _ROUNDING
+    thresholds = class_thresholds(labels, probabilities)
+    if (finite := np.isfinite(thresholds)).any():
+        thresholds = np.where(unjudged & ~finite, thresholds[finite].mean(), thresholds)
+    reached = probabilities >= thresholds - _ROUNDING
     several = reached.sum(axis=1) > 1
     found = np.where(several, probabilities.argmax(axis=1), reached.argmax(axis=1))
     return np.where(reached.any(axis=1), found, -1)
@@ -101,7 +107,9 @@ def judge_labels(
             "the run has predictions for no labelled clip of this corpus; is it the right CORPUS, or another --run?"
         )
         raise InputError(message)
-    known &= ~_is_unseen(clips, unseen or {})
+    passed_over = known & _is_unseen(clips, unseen or {})
+    unjudged = classes.isin(clips.loc[passed_over, "label"])
+    known &= ~passed_over
     judged = clips[known]
     labels = classes.get_indexer(pd.Index(judged["label"])).astype(np.int64)
     if (labels < 0).any():
@@ -109,7 +117,7 @@ def judge_labels(
         message = f"every label must be a class of the run ({', '.join(classes)}); got {label!r}: train on these labels"
         raise InputError(message)
     values = probabilities[list(classes)].to_numpy(np.float64)
-    return _judged(judged, classes, labels, values[rows[known]])
+    return _judged(judged, classes, labels, values[rows[known]], unjudged)
 
 
 def _is_unseen(clips: pd.DataFrame, unseen: Mapping[str, Collection[str]]) -> NDArray[np.bool_]:
@@ -117,8 +125,14 @@ def _is_unseen(clips: pd.DataFrame, unseen: Mapping[str, Collection[str]]) -> ND
     return np.array([label in unseen.get(name, ()) for name, label in labelled], np.bool_)
 
 
-def _judged(clips: pd.DataFrame, classes: pd.Index, labels: NDArray[np.int64], p: NDArray[np.float64]) -> pd.DataFrame:
-    counted_as, margins = confident_classes(labels, p), other_margins(labels, p)
+def _judged(
+    clips: pd.DataFrame,
+    classes: pd.Index,
+    labels: NDArray[np.int64],
+    p: NDArray[np.float64],
+    unjudged: NDArray[np.bool_],
+) -> pd.DataFrame:
+    counted_as, margins = confident_classes(labels, p, unjudged=unjudged), other_margins(labels, p)
     each, likeliest = np.arange(len(labels)), p.argmax(axis=1)
     columns = {
         "fname": clips["fname"].to_numpy(),

@@ -38,7 +38,7 @@ class FoldJob:
     settings : dict
         What the run is made with; goes into ``model.json`` and is compared on the next call.
     prior : list of float
-        Class shares, for clips without frames.
+        How common each class is to be taken for; see ``train.plan.class_prior``.
     threads : int > 0
     device : str
     resident : bool, optional
@@ -90,8 +90,9 @@ class FoldJob:
 
     @property
     def balanced_groups(self) -> NDArray[np.int64] | None:
-        """Groups of the clips of ``trained``, where the recipe draws those of a class in equal shares."""
-        return self.groups[self.trained] if self.groups is not None and self.recipe.balanced_groups else None
+        """Groups of the clips of ``trained``, where draws are to be balanced between those of a class."""
+        wanted = self.recipe.balanced_groups and bool(self.verified[self.trained].all())
+        return self.groups[self.trained] if wanted and self.groups is not None else None
 
     @property
     def unseen_classes(self) -> list[str]:

@@ -30,7 +30,7 @@ from cache.errors import IntegrityError
 from cache.outfile import write_atomically
 from train.checkpoint import load_last, save_checkpoint, save_last
 from train.convnet import ConvNet
-from train.dataset import Clips, equal_shares, open_clips
+from train.dataset import Clips, draw_shares, open_clips
 from train.device import Engine, pick_engine
 from train.epoch import WHAT_NEXT, DivergedError, State, train_epoch
 from train.held import HELD, OOF, write_held
@@ -129,7 +129,7 @@ def _begin_pretrained(job: FoldJob, model: Network, clips: Clips, engine: Engine
     adapt_statistics(model, clips, engine, rng=rng)
     targets = job.targets[job.trained]
     weights = np.where(job.verified[job.trained], 1.0, job.recipe.unverified_weight)
-    weights *= equal_shares(targets, job.balanced_groups) / equal_shares(targets)
+    weights *= draw_shares(targets, job.balanced_groups) / draw_shares(targets)
     fit_last_layer(model, clips, engine, targets=targets, weights=weights, rng=rng)
 
 
@@ -138,7 +138,7 @@ def _fit(job: FoldJob, model: Network, clips: Clips) -> None:
     kind = model.normalise.kind
     if kind in ("featurewise", "peakwise"):
         groups = None if job.balanced_groups is None else job.balanced_groups[clips.clip]
-        weights = equal_shares(job.targets[job.trained][clips.clip], groups)
+        weights = draw_shares(job.targets[job.trained][clips.clip], groups)
         model.normalise.fit(*clips.mean_and_std(weights, below_peak=kind == "peakwise"))
     if job.recipe.restore_prior and isinstance(model, ConvNet):
         model.set_prior(torch.tensor(job.prior))

@@ -2,12 +2,11 @@
 
 Conventions
 -----------
-The digest is of the clips with frames in the order of the clip table: names, recordings, labels, verification, folds,
-and groups where there are any.
+The digest is of the clips with frames in the order of the clip table: names, recordings, labels, verification, folds.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,12 +30,25 @@ def corpus_digest(keys: Sequence[Key], table: pd.DataFrame, folds: NDArray[np.in
         Their rows of the clip table.
     folds : ndarray [shape=(len(keys),), int64]
     """
-    names, digests = [key.name for key in keys], [key.digest for key in keys]
-    columns: list[Iterable[Any]] = [names, digests, table["label"], table["manually_verified"].astype(str), folds]
-    if (groups := groups_of(table)) is not None:
-        columns.append(groups)
-    text = "\n".join("\t".join(map(str, row)) for row in zip(*columns, strict=True))
+    verified = table["manually_verified"].astype(str)
+    lines = zip(keys, table["label"], verified, folds, strict=True)
+    text = "\n".join(f"{key.name}\t{key.digest}\t{label}\t{flag}\t{fold}" for key, label, flag, fold in lines)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def groups_digest(clips: pd.DataFrame) -> str | None:
+    """Hash which clips belong together; None where none do.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        Labelled training clips of the clip table.
+    """
+    groups = groups_of(clips)
+    if groups is None:
+        return None
+    lines = sorted(f"{name}\t{group}" for name, group in zip(clips["fname"], groups, strict=True))
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def trained_on(info: Mapping[str, Any], keys: Sequence[Key], clips: pd.DataFrame) -> bool:

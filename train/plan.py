@@ -25,10 +25,11 @@ from train.checkpoint import load_last, read_info
 from train.folds import assign_folds
 from train.job import FoldJob
 from train.loop import summarise
-from train.origin import corpus_digest
+from train.origin import corpus_digest, groups_digest
+from train.prior import class_prior
 from train.recipe import Recipe
 
-_MORE_SOURCES = 5
+_DIGESTS = {"corpus": "corpus's clips, labels and folds", "groups": "corpus's groups"}  # they say nothing themselves
 _RESERVED = ("fname", "label")  # columns of oof.csv and of a submission
 
 
@@ -139,7 +140,7 @@ def check_begun(
             folder = request.folder / mode.name / f"fold-{fold}"
             found = read_info(folder) or (load_last(folder) or {}).get("settings")
             if found:
-                _refuse_others(folder, _settings(classes, folds, fold, mode, request) | known, found)
+                _refuse_others(folder, _settings(clips, classes, folds, fold, mode, request) | known, found)
 
 
 @dataclass
@@ -214,7 +215,7 @@ def _job(
         message = f"fold {fold} leaves no clip to train on, as --relabel leaves all of them out; keep some of them"
         raise CorpusError(message)
     settings = {
-        **_settings(classes, folds, fold, mode, request),
+        **_settings(clips, classes, folds, fold, mode, request),
         **_clip_settings(reader.keys, table, folds[rows]),
         "relabelled": _relabel_digest(table, request.relabels),
     }
@@ -238,6 +239,7 @@ def _job(
 
 
 def _settings(
+    clips: pd.DataFrame,
     classes: list[str],
     folds: NDArray[np.int64],
     fold: int,
@@ -254,6 +256,7 @@ def _settings(
         "mode": mode.to_dict(),
         "fingerprint": mode.fingerprint(),
         "window_frames": mode.window_frames,
+        "groups": groups_digest(clips) if request.recipe.balanced_groups else None,
     }
 
 
@@ -301,32 +304,6 @@ def training_targets(
     return labels, table["manually_verified"].fillna(value=True).to_numpy(bool)
 
 
-def class_prior(
-    labels: NDArray[np.int64],
-    verified: NDArray[np.bool_],
-    n_classes: int,
-    groups: NDArray[np.int64] | None = None,
-) -> list[float]:
-    """Return how common each class is to be taken for: its share of the verified clips, or of all where none is.
-
-    In FSDKaggle2018 the test clips' shares follow those of the verified training clips (r = 0.997). Where clips have
-    groups, such as recorders, these are counted: how many clips one recorder gave says nothing of what others will
-    give. Five more are counted of each class, as few say little of shares.
-
-    Parameters
-    ----------
-    labels : ndarray [shape=(n,), int64]
-    verified : ndarray [shape=(n,), bool]
-    n_classes : int
-    groups : ndarray [shape=(n,), int64], optional
-    """
-    counted = verified if verified.any() else np.ones_like(verified)
-    sources = np.arange(len(labels)) if groups is None else groups
-    heard = np.unique(np.stack([labels, sources])[:, counted], axis=1)[0]
-    counts = np.bincount(heard, minlength=n_classes) + _MORE_SOURCES
-    return [float(share) for share in counts / counts.sum()]
-
-
 def _relabel_digest(table: pd.DataFrame, relabels: pd.DataFrame | None) -> str | None:
     """Say what the clips' relabelling changes, with a hash of it; None where it changes nothing."""
     if relabels is None:
@@ -371,7 +348,8 @@ def _changed(path: Path) -> float | None:
 def _refuse_others(folder: Path, settings: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     old = {key: found.get(key) for key in settings}
     if recipe := found.get("recipe"):  # settings that came later had the values that they have by default
-        old["recipe"] = {**Recipe(name="").to_dict(), **recipe}
+        balanced = {} if settings["groups"] else {"balanced_groups": settings["recipe"]["balanced_groups"]}
+        old["recipe"] = {**Recipe(name="").to_dict(), **recipe, **balanced}  # without groups there is none to balance
     if old == settings:
         return
     words = difference(_flat(old), _flat(settings))
@@ -389,6 +367,7 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     for key, values in nested.items():
         flat |= {f"{key}.{name}": value for name, value in values.items()}
     flat["classes"] = ", ".join(flat.get("classes") or [])
-    if "corpus" in flat:  # a digest that says nothing by itself
-        flat["corpus's clips, labels and folds"] = flat.pop("corpus")
+    for key, words in _DIGESTS.items():
+        if key in flat:
+            flat[words] = flat.pop(key)
     return flat

@@ -45,7 +45,8 @@ class Recipe:
     balanced : bool
         Draw classes in equal shares; else every window once an epoch.
     balanced_groups : bool
-        Draw the groups of a class, such as its recorders, in equal shares, where the corpus has groups.
+        Draw the groups of a class, such as its recorders, by the root of how many clips they have, where the corpus
+        has groups and all labels are trusted: a wrong label is often alone with its recorder in its class.
     learning_rate : float > 0
         The largest.
     schedule : "constant" or "one-cycle"
