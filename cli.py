@@ -2132,7 +2132,7 @@ def _predict(
     stored, quarantined = _stored(clips, [stored_mode(models[0]) for models in run.values()], bars, settings)
     readers = {name: reader for name, (_, reader) in stored.items()}
     if quarantined:
-        say("clips without frames get the three classes that training has most of")
+        say("clips without frames get the three classes that are most frequent in training")
     table = predict_clips(clips["fname"].tolist(), readers, run, engine, progress=bars)
     return table, sum(map(len, run.values())), quarantined
 
