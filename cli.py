@@ -1470,6 +1470,7 @@ def corpus_issues(
       cli corpus issues data --run best --propose relabel.csv
       cli train data --relabel relabel.csv --run relabelled
     """
+    from corpus.rows import counted
     from corpus.tables import read_corpus
     from infer.oof import read_out_of_fold
     from infer.runs import find_run
@@ -1481,10 +1482,13 @@ def corpus_issues(
     clips = clips[(clips["split"] == "train") & clips["label"].notna()]
     predicted = read_out_of_fold(find_run(runs, run_name), modes)
     relabelled, named = _relabelled(clips, settings["relabel"])
-    judged = judge_labels(relabelled, predicted.probabilities, unseen=predicted.unseen)
+    unheard = predicted.unheard(relabelled)
+    judged = judge_labels(relabelled, predicted.probabilities, unheard=unheard)
     issues = list_issues(judged, include_verified=settings["include_verified"])
     _say_unpredicted(clips, predicted)
-    _say_unheard(judged, relabelled, predicted)
+    if unheard:
+        told = counted(len(unheard), "training clip")
+        say(f"not judged, as their networks were trained without their class: {told}")
     write_csv(issues.assign(manually_verified=issues["manually_verified"].astype("Int64")), settings["out"])
     result = _issues_result(judged, issues, clips, predicted, settings)
     if settings["propose"]:
@@ -1522,14 +1526,6 @@ def _say_unpredicted(clips: "pd.DataFrame", predicted: "OutOfFold") -> None:
         say(f"not trained: {', '.join(gaps)}")
     if missing:
         say(f"without a prediction, and not judged: {missing:,} of {counted(len(clips), 'training clip')}")
-
-
-def _say_unheard(judged: "pd.DataFrame", clips: "pd.DataFrame", predicted: "OutOfFold") -> None:
-    from corpus.rows import counted
-
-    told = clips["fname"].isin(predicted.probabilities["fname"]) & clips["label"].notna()
-    if unheard := int(told.sum()) - len(judged):
-        say(f"not judged, as their networks were trained without their class: {counted(unheard, 'training clip')}")
 
 
 def _issues_result(
@@ -1806,7 +1802,7 @@ def _first_round(
         limit = settings["limit_minutes"] and settings["limit_minutes"] * share
         _train(clips, readers, first, bars, {**settings, "limit_minutes": limit}, started=started)
         predicted = read_out_of_fold(first.folder, list(readers))
-        judged = judge_labels(clips, predicted.probabilities, unseen=predicted.unseen)
+        judged = judge_labels(clips, predicted.probabilities, unheard=predicted.unheard(clips))
         write_csv(leave_out_doubted(judged), file)
     return dataclasses.replace(request, relabels=_read_relabels([file], clips))
 
@@ -2768,7 +2764,7 @@ def _make_report(
 
     joined = list(views.values())[-1]
     training = clips[clips["split"] == "train"]
-    judged = judge_labels(training, joined.probabilities, unseen=joined.unseen)
+    judged = judge_labels(training, joined.probabilities, unheard=joined.unheard(training))
     issues = list_issues(judged, include_verified=True)
     return make_report(
         clips,

@@ -30,8 +30,8 @@ def named(things: Iterable[str]) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """Give a count with its noun, as ``1 row`` or ``1,600 rows``."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+    """Give a count with its noun, as ``1 row``, ``1,600 rows`` or ``2 classes``."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "es" if noun.endswith("s") else "s")
 
 
 def read_rows(

@@ -238,8 +238,7 @@ def _counts(values: Iterable[str]) -> dict[str, int]:
 
 
 def _headline(summary: CorpusSummary) -> list[str]:
-    classes = len(summary["classes"])
-    lines = [f"layout {summary['layout']}, {classes:,} class{'' if classes == 1 else 'es'}", ""]
+    lines = [f"layout {summary['layout']}, {counted(len(summary['classes']), 'class')}", ""]
     lines.append(f"{'':<10}{'clips':>10}{'hours':>10}")
     clips, hours = summary["clips"], summary["hours"]
     lines += [f"{split:<10}{clips[split]:>10,}{hours[split]:>10.2f}" for split in ("train", "test", "total")]
@@ -261,8 +260,7 @@ def _kinds(summary: CorpusSummary) -> list[str]:
     if summary["folds"] or summary["groups"]:
         lines.append(f"{'given':<10}{counted(summary['folds'], 'fold')}, {counted(summary['groups'], 'group')}")
     if alone := summary["in_one_fold"]:
-        classes = f"{len(alone):,} class{'' if len(alone) == 1 else 'es'}"
-        text = f"{classes} in one fold only, which none can score: {', '.join(alone)}"
+        text = f"{counted(len(alone), 'class')} in one fold only, which none can score: {', '.join(alone)}"
         lines.append(f"{'alone':<10}{fit(text, _WIDTH - 10).rstrip()}")
     return lines
 

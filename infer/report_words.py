@@ -41,7 +41,7 @@ def counts(report: Report) -> str:
     parts = [
         counted(n_train, "training clip") + (f" and {counted(n_test, 'test clip')}" if n_test else ""),
         f"{len(report.quarantined):,} quarantined" if report.quarantined else "",
-        f"{len(report.classes):,} class{'' if len(report.classes) == 1 else 'es'}",
+        counted(len(report.classes), "class"),
     ]
     return " · ".join(filter(None, parts))
 

@@ -13,7 +13,7 @@ class's own makes good for classes that networks are sure or unsure of as a whol
 the paper's other family, has no threshold that can be told to a user, and gives no class for a clip it lists.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 import numpy as np
 import pandas as pd
@@ -73,9 +73,7 @@ def other_margins(labels: NDArray[np.int64], probabilities: NDArray[np.float64])
     return np.asarray(others.max(axis=1, initial=-np.inf) - probabilities[rows, labels])
 
 
-def judge_labels(
-    clips: pd.DataFrame, probabilities: pd.DataFrame, *, unseen: Mapping[str, Collection[str]] | None = None
-) -> pd.DataFrame:
+def judge_labels(clips: pd.DataFrame, probabilities: pd.DataFrame, *, unheard: Collection[str] = ()) -> pd.DataFrame:
     """Judge the label of every clip that has a prediction.
 
     Parameters
@@ -84,8 +82,8 @@ def judge_labels(
         Training clips of the clip table; those whose label is missing are passed over.
     probabilities : DataFrame
         ``fname`` and one column a class: out-of-fold, rows that sum to 1.
-    unseen : mapping of {str: collection of str}, optional
-        Clip → classes that its networks were trained without: clips labelled so are passed over, too.
+    unheard : collection of str, optional
+        Names of clips whose label no network could know that told them: they are passed over, too.
 
     Returns
     -------
@@ -107,7 +105,7 @@ def judge_labels(
             "the run has predictions for no labelled clip of this corpus; is it the right CORPUS, or another --run?"
         )
         raise InputError(message)
-    passed_over = known & _is_unseen(clips, unseen or {})
+    passed_over = known & clips["fname"].isin(unheard).to_numpy(bool)
     unjudged = classes.isin(clips.loc[passed_over, "label"])
     known &= ~passed_over
     judged = clips[known]
@@ -118,11 +116,6 @@ def judge_labels(
         raise InputError(message)
     values = probabilities[list(classes)].to_numpy(np.float64)
     return _judged(judged, classes, labels, values[rows[known]], unjudged)
-
-
-def _is_unseen(clips: pd.DataFrame, unseen: Mapping[str, Collection[str]]) -> NDArray[np.bool_]:
-    labelled = zip(clips["fname"], clips["label"], strict=True)
-    return np.array([label in unseen.get(name, ()) for name, label in labelled], np.bool_)
 
 
 def _judged(

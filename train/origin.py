@@ -19,6 +19,11 @@ from corpus.groups import groups_of
 from train.folds import assign_folds
 
 
+def digest_of(text: str) -> str:
+    """Return 16 digits that change with a text, which may hold what a name that is not UTF-8 decodes to."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
 def corpus_digest(keys: Sequence[Key], table: pd.DataFrame, folds: NDArray[np.int64]) -> str:
     """Hash what clips are and how they are labelled.
 
@@ -33,7 +38,7 @@ def corpus_digest(keys: Sequence[Key], table: pd.DataFrame, folds: NDArray[np.in
     verified = table["manually_verified"].astype(str)
     lines = zip(keys, table["label"], verified, folds, strict=True)
     text = "\n".join(f"{key.name}\t{key.digest}\t{label}\t{flag}\t{fold}" for key, label, flag, fold in lines)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return digest_of(text)
 
 
 def groups_digest(clips: pd.DataFrame) -> str | None:
@@ -48,7 +53,7 @@ def groups_digest(clips: pd.DataFrame) -> str | None:
     if groups is None:
         return None
     lines = sorted(f"{name}\t{group}" for name, group in zip(clips["fname"], groups, strict=True))
-    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return digest_of("\n".join(lines))
 
 
 def trained_on(info: Mapping[str, Any], keys: Sequence[Key], clips: pd.DataFrame) -> bool:

@@ -5,7 +5,6 @@ Conventions
 A run is a folder ``runs/<run>/<mode>/fold-<k>``. A finished fold is kept; a run never mixes settings.
 """
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,7 +24,7 @@ from train.checkpoint import load_last, read_info
 from train.folds import assign_folds
 from train.job import FoldJob
 from train.loop import summarise
-from train.origin import corpus_digest, groups_digest
+from train.origin import corpus_digest, digest_of, groups_digest
 from train.prior import class_prior
 from train.recipe import Recipe
 
@@ -316,7 +315,7 @@ def _relabel_digest(table: pd.DataFrame, relabels: pd.DataFrame | None) -> str |
     verified = after["manually_verified"].fillna(value=True)
     lines = zip(after["fname"], after["label"].fillna(""), verified, strict=True)
     text = "\n".join(f"{name}\t{label}\t{flag}" for name, label, flag in lines)
-    return f"{relabel_words(counts)} ({hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:16]})"
+    return f"{relabel_words(counts)} ({digest_of(text)})"
 
 
 def _settle(job: FoldJob, request: RunRequest, plan: RunPlan) -> None:
