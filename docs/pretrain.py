@@ -17,6 +17,8 @@ import csv
 import dataclasses
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -58,18 +60,19 @@ RECIPE = dataclasses.replace(
 def write_patch(folder: Path, number: int, takes: int) -> None:
     """Write some takes of a patch."""
     for take in range(takes):
-        _write(folder / f"patch-{number:05d}-{take:02d}.wav", render_patch(number, take, seed=SEED))
+        _write(folder / f"patch-{number:05d}-{take:02d}.wav", partial(render_patch, number, take, seed=SEED))
 
 
 def write_voice(folder: Path, label: str, takes: int) -> None:
     """Write some clips of a voice."""
     for take in range(takes):
         rng = np.random.default_rng(np.random.SeedSequence(SEED, spawn_key=(10**6 + list(VOICES).index(label), take)))
-        _write(folder / f"{label}-{take:05d}.wav", render(label, rng))
+        _write(folder / f"{label}-{take:05d}.wav", partial(render, label, rng))
 
 
-def _write(path: Path, wave: Wave) -> None:
+def _write(path: Path, sound: Callable[[], Wave]) -> None:
     if not path.exists():
+        wave = sound()
         write_atomically(path, lambda part: soundfile.write(part, wave, 44_100, format="WAV", subtype="PCM_16"))
 
 
