@@ -1,6 +1,6 @@
 """Make the weights that networks begin with, train/weights/<mode>.safetensors, from synthetic sounds alone.
 
-    python docs/pretrain.py FOLDER [--patches 2000] [--takes 7] [--voices 195] [--epochs 12] [--mode lh --mode x]
+    python docs/pretrain.py FOLDER [--patches 2000] [--takes 7] [--voices 195] [--epochs 12] [--mode lh ...]
 
 A network learns to tell apart random patches of a synthesizer (`corpus.patches`), each played a few times, and the 41
 voices of the embedded corpus (`corpus.voices`); its convolutions are kept. No recording is used. FOLDER takes the
@@ -96,7 +96,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--mode", action="append", dest="modes", choices=["lh", "x", "log"])
     arguments = parser.parse_args()
-    modes = [MODES[name] for name in arguments.modes or ("lh", "x")]
+    modes = [MODES[name] for name in arguments.modes or ("lh", "x", "log")]
     corpus, store, run = (arguments.folder / name for name in ("sounds", "features", "run"))
     write_sounds(corpus, patches=arguments.patches, takes=arguments.takes, voices=arguments.voices)
     words = [word for mode in modes for word in ("--mode", mode.name)]

@@ -24,7 +24,7 @@ def network(mode: FeatureMode = LH, *, n_classes: int = 5, seed: int = 0) -> Con
     return ConvNet(n_mels=mode.n_mels, n_classes=n_classes, normalisation="peakwise")
 
 
-@pytest.mark.parametrize("name", ["lh", "x"])
+@pytest.mark.parametrize("name", ["lh", "x", "log"])
 def test_a_view_has_weights_of_its_own(name: str) -> None:
     path = find_pretrained(MODES[name].to_dict())
     assert path is not None
