@@ -818,7 +818,7 @@ def run_all(
     """
     from cache.errors import CorpusError
     from corpus.tables import read_corpus
-    from train.hold import hold_run
+    from train.hold import hold_folder
 
     start = time.monotonic()
     if budget and settings["epochs"]:
@@ -848,7 +848,7 @@ def run_all(
             return
         say(f"{text}\n")
         _say_space(forecast, request.folder, settings)
-        with hold_run(request.folder):
+        with hold_folder(request.folder, held_by="another cli run works on"):
             within = _within(budget, forecast, request, started=start) if budget else {}
             result = RunStages(corpus, bars, settings).run(clips, chosen, request, train_settings=within)
     result |= {"plan": forecast.to_dict(), "seconds": round(time.monotonic() - start, 1)}

@@ -23,7 +23,7 @@ import train.forecast
 import train.speed
 from train.budget import FoldCost, TrainingCost
 from train.forecast import Measured
-from train.hold import hold_run
+from train.hold import hold_folder
 
 QUICK = ["--mode", "x", "--folds", 2, "--epochs", 1, "--jobs", 1, "--device", "cpu"]
 
@@ -116,7 +116,7 @@ class TestStages:
     def test_two_calls_at_a_time_do_not_train_the_same_folds(self, again, shared_corpus):
         shutil.rmtree("runs/best/x/fold-1")
         before = stamps()
-        with hold_run(Path("runs/best")):
+        with hold_folder(Path("runs/best"), held_by="another cli run works on"):
             assert "another cli run works on " in run("run", shared_corpus, *QUICK, exit_code=5).stderr
             assert stamps() == before
         run("run", shared_corpus, *QUICK)

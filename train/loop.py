@@ -34,6 +34,7 @@ from train.dataset import Clips, draw_shares, open_clips
 from train.device import Engine, pick_engine
 from train.epoch import WHAT_NEXT, DivergedError, State, train_epoch
 from train.held import HELD, OOF, write_held
+from train.hold import hold_folder
 from train.job import FoldJob
 from train.metrics import average_precision_at_3, mean_and_error, top_classes
 from train.networks import Network, build_network
@@ -43,6 +44,7 @@ from train.probe import adapt_statistics, fit_last_layer
 from train.resident import fits_gpu
 from train.scores import clip_log_probabilities
 
+_ORPHAN_SECONDS = 10.0  # the workers of a command that was killed end within a second or two
 _SAVE_SHARE = 0.1  # of the time, at most about, goes into saving the state: it is three times the network
 HISTORY_COLUMNS = (
     "epoch",
@@ -71,7 +73,14 @@ def train_fold(job: FoldJob) -> dict[str, Any]:
         If the loss, on the training folds or the held one, stops being a number.
     IntegrityError
         If ``last/`` is damaged.
+    LockedError
+        If another process trains this fold.
     """
+    with hold_folder(job.folder, held_by="another process trains", patience_seconds=_ORPHAN_SECONDS):
+        return _train_held(job)
+
+
+def _train_held(job: FoldJob) -> dict[str, Any]:
     torch.set_num_threads(job.threads)
     engine = pick_engine(job.device)
     clips, held = (open_job_clips(job, chosen, engine) for chosen in (job.trained, np.flatnonzero(job.held)))
