@@ -94,8 +94,10 @@ def test_groups_are_told_to_the_jobs_whose_recipe_balances_them(readers, clips, 
     job = plan_run(clips, only(readers), request_of(recipe={"balanced_groups": True})).jobs[0]
     assert job.balanced_groups.tolist() == job.groups[job.trained].tolist()
     assert plan_run(clips, only(readers), request_of()).jobs[0].balanced_groups is None
-    assert job.prior == pytest.approx(np.array([11, 6, 6]) / 23)
-    assert alone.prior == pytest.approx([1 / 3] * 3)
+    counted = np.array([len(set(job.groups[~job.held & (job.labels == label)])) for label in range(3)])
+    assert job.prior == pytest.approx((counted + 5) / (counted + 5).sum())
+    counted = np.bincount(alone.labels[alone.scored & ~alone.held])
+    assert alone.prior == pytest.approx((counted + 5) / (counted + 5).sum())
 
 
 def test_a_run_whose_draws_were_balanced_otherwise_is_refused(readers, clips, request_of) -> None:
@@ -126,6 +128,15 @@ def test_the_prior_is_that_of_the_verified_clips() -> None:
     labels, verified = np.array([0, 0, 1, 1, 1, 2]), np.array([True, True, True, True, False, False])
     assert class_prior(labels, verified, 4) == pytest.approx(np.array([7, 7, 5, 5]) / 24)
     assert class_prior(labels, ~verified & False, 3) == pytest.approx(np.array([7, 8, 6]) / 21)
+
+
+def test_labels_of_held_clips_do_not_move_the_prior(readers, clips, request_of) -> None:
+    clips["fold"] = pd.array([row // 6 for row in range(len(clips))], dtype="Int64")
+    before = plan_run(clips, only(readers), request_of()).jobs
+    clips.loc[:4, "label"] = clips["label"][5]
+    after = plan_run(clips, only(readers), request_of()).jobs
+    assert after[0].prior == before[0].prior
+    assert after[1].prior != before[1].prior
 
 
 def test_the_prior_counts_recorders_where_they_are_known() -> None:

@@ -38,7 +38,8 @@ class FoldJob:
     settings : dict
         What the run is made with; goes into ``model.json`` and is compared on the next call.
     prior : list of float
-        How common each class is to be taken for; see ``train.prior.class_prior``.
+        How common each class is to be taken for, by the clips outside the held fold; see
+        ``train.prior.class_prior``.
     threads : int > 0
     device : str
     resident : bool, optional

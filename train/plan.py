@@ -228,13 +228,25 @@ def _job(
         scored=verified if (verified & held).any() else np.ones(len(reader), bool),
         recipe=request.recipe,
         settings=settings,
-        prior=class_prior(labels, verified, len(classes), groups),
+        prior=_prior(labels, verified, len(classes), groups, counted=~held),
         groups=groups,
         threads=request.threads,
         device=request.device,
         resident=request.resident,
         seconds_limit=request.seconds_limit,
     )
+
+
+def _prior(
+    labels: NDArray[np.int64],
+    verified: NDArray[np.bool_],
+    n_classes: int,
+    groups: NDArray[np.int64] | None,
+    *,
+    counted: NDArray[np.bool_],
+) -> list[float]:
+    """Return the prior that some clips tell: the labels of held ones are not for their network to know."""
+    return class_prior(labels[counted], verified[counted], n_classes, None if groups is None else groups[counted])
 
 
 def _settings(
