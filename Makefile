@@ -20,8 +20,9 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 demo: install
 	$(BIN)/cli demo demo
 
+# A file's tests stay together: they share what takes long to make.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 slow: install
 	$(BIN)/python -m pytest -m slow
